@@ -1,0 +1,32 @@
+# Needs Python >= 3.11, make and a package index; everything else is installed below this folder.
+PYTHON ?= python3
+# The uv on PATH, else one of our own. Its version is pinned so that the lock file is read as it was written.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+UV_VERSION := 0.13.9
+READY := .venv/.ready
+# For example: make validate ARGS="--scenario sceptical --seed 2"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup validate test
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install everything into .venv/, once
+
+validate: $(READY) ## drive the traffic through the cache on a real Valkey; verdict table and report/
+	@.venv/bin/python -m loadtest validate $(ARGS)
+
+test: $(READY) ## run every test, the linter and the type checker
+	@.venv/bin/python -m pytest $(ARGS)
+
+$(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
+	@$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; %s is %s. Set PYTHON=/path/to/python3.11." % (sys.executable, sys.version.split()[0]))'
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --target .tools uv==$(UV_VERSION)
+	@touch $@

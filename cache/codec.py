@@ -1,0 +1,177 @@
+"""Values to bytes and back, without loss. Pure functions.
+
+Every stored value starts with one byte, its format:
+
+1  JSON
+2  a match score, packed: deadline (4 bytes), job's generation (6), then the record (11)
+3  a match score as JSON: deadline (4), job's generation (6), JSON
+4  a session: greatest lifetime's end (4), JSON
+
+JSON that starts with a space holds what orjson would not give back (whole numbers beyond 64 bits, lone
+surrogates) and is read by the standard decoder. Times are whole seconds since the epoch, big-endian. The packed
+record holds exactly the seven fields of `PACKED_FIELDS` within their ranges; any other dict takes format 3 by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any, Final
+
+import orjson
+
+from cache.errors import UncacheableError
+
+Json = Any  # None, bool, int, float, str, or lists and str-keyed dicts of these
+
+FORMAT_JSON: Final = 1
+FORMAT_SCORE_PACKED: Final = 2
+FORMAT_SCORE_JSON: Final = 3
+FORMAT_SESSION: Final = 4
+NEWEST_FORMAT: Final = 4
+
+GENERATION_BYTES: Final = 6
+PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "seniority", "at")
+
+_SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
+_PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
+_SESSION_HEAD: Final = struct.Struct(">BI")
+_STANDARD: Final = b" "
+_JSON_HEAD: Final = bytes([FORMAT_JSON])
+_WHOLE_SCORE: Final = 0x8000  # set where `score` was given as an int: 87 and 87.0 are not the same JSON
+_MAX_U32: Final = 2**32 - 1
+
+# Types that orjson would turn into strings: they would not come out as they went in.
+_ORJSON_OPTIONS: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+
+
+class _Undecodable:
+    def __repr__(self) -> str:
+        return "UNDECODABLE"
+
+
+UNDECODABLE: Final = _Undecodable()
+
+
+def encode(value: Json) -> bytes:
+    """Format 1. Raises UncacheableError for a value that is not JSON (NaN and infinities included)."""
+    return _JSON_HEAD + _json(value)
+
+
+def decode(raw: bytes) -> Json:
+    """The value of `encode`, or UNDECODABLE for bytes that are not of format 1."""
+    if not raw or raw[0] != FORMAT_JSON:
+        return UNDECODABLE
+    return _from_json(raw[1:])
+
+
+def encode_session(value: Json, ends_at: int) -> bytes:
+    """Format 4. `ends_at` is when the session ends however busy it is."""
+    return _SESSION_HEAD.pack(FORMAT_SESSION, ends_at) + _json(value)
+
+
+def decode_session(raw: bytes) -> tuple[int, Json] | None:
+    """(ends_at, value), or None for bytes that are not of format 4."""
+    if len(raw) < _SESSION_HEAD.size or raw[0] != FORMAT_SESSION:
+        return None
+    value = _from_json(raw[_SESSION_HEAD.size :])
+    return None if value is UNDECODABLE else (_SESSION_HEAD.unpack_from(raw)[1], value)
+
+
+def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> bytes:
+    """Format 2 where it loses nothing, else format 3. Raises UncacheableError as `encode` does."""
+    if type(score) is not dict:
+        raise UncacheableError(f"a match score is a dict, not {type(score).__name__}.")
+    if len(score) == len(PACKED_FIELDS):
+        packed = _pack(score, deadline, generation)
+        if packed is not None:
+            return packed
+    return _SCORE_HEAD.pack(FORMAT_SCORE_JSON, deadline, generation) + _json(score)
+
+
+def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
+    """(deadline, job's generation, score), or None for bytes that are neither of format 2 nor 3."""
+    if len(raw) == _PACKED.size and raw[0] == FORMAT_SCORE_PACKED:
+        _, deadline, generation, score, skills, title, location, salary, seniority, at = _PACKED.unpack(raw)
+        return (
+            deadline,
+            generation,
+            {
+                "score": score / 100 if score < _WHOLE_SCORE else (score ^ _WHOLE_SCORE) // 100,
+                "skills": skills,
+                "title": title,
+                "location": location,
+                "salary": salary,
+                "seniority": seniority,
+                "at": at,
+            },
+        )
+    if len(raw) > _SCORE_HEAD.size and raw[0] == FORMAT_SCORE_JSON:
+        _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
+        score = _from_json(raw[_SCORE_HEAD.size :])
+        if type(score) is dict:
+            return deadline, generation, score
+    return None
+
+
+def is_newer(raw: bytes) -> bool:
+    """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
+    return bool(raw) and raw[0] > NEWEST_FORMAT
+
+
+def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | None:
+    try:
+        value, *parts, at = [score[field] for field in PACKED_FIELDS]
+    except KeyError:
+        return None
+    if type(at) is not int or not 0 <= at <= _MAX_U32:
+        return None
+    for part in parts:
+        if type(part) is not int or not 0 <= part <= 100:
+            return None
+    if type(value) is float and 0 <= value <= 100:
+        hundredths = round(value * 100)
+        if hundredths / 100 != value or math.copysign(1, value) < 0:
+            return None
+    elif type(value) is int and 0 <= value <= 100:
+        hundredths = value * 100 | _WHOLE_SCORE
+    else:
+        return None
+    return _PACKED.pack(FORMAT_SCORE_PACKED, deadline, generation, hundredths, *parts, at)
+
+
+def _json(value: Json) -> bytes:
+    try:
+        encoded = orjson.dumps(value, option=_ORJSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        encoded = b"null"  # too large an int, a lone surrogate, or no JSON: the strict encoder below decides
+    if b"null" not in encoded:
+        return encoded
+    # orjson writes NaN and infinities as null; the standard encoder tells them apart.
+    _check_keys(value)
+    try:
+        return _STANDARD + json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UncacheableError(f"the value is not JSON: {error}.") from None
+
+
+def _check_keys(value: Json) -> None:
+    """The standard encoder turns `{1: …}` into `{"1": …}`: refuse instead."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UncacheableError(f"the value is not JSON: dict key {key!r} is not a str.")
+            _check_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_keys(inner)
+
+
+def _from_json(raw: bytes) -> Json:
+    try:
+        return json.loads(raw) if raw.startswith(_STANDARD) else orjson.loads(raw)
+    except ValueError:
+        return UNDECODABLE

@@ -1,0 +1,134 @@
+"""What a flow may ask for, the replies to it, and the commands. No I/O.
+
+A command is a tuple of its words, the first key at the place where the server's own table of commands has it.
+Replies come as redis-py's connections give them without response callbacks: bytes, ints, None, lists, and for
+HGETALL a dict or a flat list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+Word: TypeAlias = str | bytes | int
+Command: TypeAlias = tuple[Word, ...]
+Reply: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these commands in one round trip. Answered by the list of their replies, or by Unavailable."""
+
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The server could not answer; `reason` says why, for a log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Call the caller's function. Answered by its value; what it raises goes through the flow."""
+
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait this long, then go on."""
+
+    wait_s: float
+
+
+Step: TypeAlias = Send | Compute | Wait
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    Flow: TypeAlias = Generator[Step, Any, T]
+
+
+def _script(name: str) -> tuple[str, str]:
+    text = resources.files("cache").joinpath("lua", f"{name}.lua").read_text()
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
+
+
+_ENSURE_GENERATION, _ENSURE_JOB_GENERATIONS, _FILL_SCORES, _FILL, _RELEASE = _SCRIPTS = tuple(
+    _script(name) for name in ("ensure_generation", "ensure_job_generations", "fill_scores", "fill", "release")
+)
+
+# Text by hash: whoever sends the commands falls back to it when the server does not know a script (NOSCRIPT).
+SCRIPTS: Final = dict(_SCRIPTS)
+
+
+def with_text(command: Command) -> Command:
+    """An EVALSHA command as EVAL."""
+    return ("EVAL", SCRIPTS[str(command[1])], *command[2:])
+
+
+def get(key: str) -> Command:
+    return ("GET", key)
+
+
+def get_and_extend(key: str, ttl_s: int) -> Command:
+    return ("GETEX", key, "EX", ttl_s)
+
+
+def mget(keys: list[str]) -> Command:
+    return ("MGET", *keys)
+
+
+def set_for(key: str, value: bytes, ttl_s: int) -> Command:
+    return ("SET", key, value, "EX", ttl_s)
+
+
+def take_lease(lease: str, token: bytes, life_ms: int) -> Command:
+    return ("SET", lease, token, "NX", "PX", life_ms)
+
+
+def delete(*keys: str) -> Command:
+    return ("UNLINK", *keys)
+
+
+def expire(key: str, ttl_s: int) -> Command:
+    return ("EXPIRE", key, ttl_s)
+
+
+def hgetall(key: str) -> Command:
+    return ("HGETALL", key)
+
+
+def hmget(key: str, *fields: bytes) -> Command:
+    return ("HMGET", key, *fields)
+
+
+def hdel(key: str, field: bytes) -> Command:
+    return ("HDEL", key, field)
+
+
+def ensure_generation(key: str, nonce: bytes, ttl_s: int, *, in_hash: bool) -> Command:
+    return ("EVALSHA", _ENSURE_GENERATION[0], 1, key, nonce, ttl_s, int(in_hash))
+
+
+def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command:
+    return ("EVALSHA", _ENSURE_JOB_GENERATIONS[0], 1, key, nonce, *jobs)
+
+
+def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: list[bytes]) -> Command:
+    return ("EVALSHA", _FILL_SCORES[0], 1, key, generation, ttl_s, now, limit, *entries)
+
+
+def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:
+    return ("EVALSHA", _FILL[0], 2, key, lease, token, value, ttl_s)
+
+
+def release(lease: str, token: bytes) -> Command:
+    return ("EVALSHA", _RELEASE[0], 1, lease, token)

@@ -1,0 +1,70 @@
+"""Keys: `{entity}:{identifier}:{field}`. Pure functions.
+
+Ids are whole numbers, so that no id can reach into another key; anything else is refused here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cache.errors import InvalidKeyError
+
+MAX_ID: Final = 2**63 - 1
+JOB_GENERATIONS: Final = "job:generations"
+
+
+def _checked(name: str, identifier: int) -> int:
+    if type(identifier) is not int or not 0 <= identifier <= MAX_ID:
+        raise InvalidKeyError(f"{name} is {identifier!r}; it must be a whole number (int) from 0 to {MAX_ID}.")
+    return identifier
+
+
+def match(user_id: int) -> str:
+    """Layout hash: the hash of all of a user's scores. Layout keys: the user's generation."""
+    return f"match:{_checked('user_id', user_id)}"
+
+
+def match_score(user_id: int, job_id: int) -> str:
+    """Layout keys: one score."""
+    return f"match:{_checked('user_id', user_id)}:{_checked('job_id', job_id)}"
+
+
+def score_field(job_id: int) -> bytes:
+    """A job's field in `match:{user_id}` and in the hash of job generations."""
+    return b"%d" % _checked("job_id", job_id)
+
+
+def company(company_id: int) -> str:
+    return f"company:{_checked('company_id', company_id)}:enrichment"
+
+
+def ijp(user_id: int) -> str:
+    return f"ijp:{_checked('user_id', user_id)}"
+
+
+def session(user_id: int) -> str:
+    return f"user:{_checked('user_id', user_id)}:session"
+
+
+def generic(key: str) -> str:
+    """A caller's own key, as `get_with_lock` takes it. Raises InvalidKeyError for one without a lease key."""
+    if type(key) is not str or not key:
+        raise InvalidKeyError(f"key is {key!r}; it must be a non-empty str.")
+    lease(key)
+    return key
+
+
+def lease(key: str) -> str:
+    """The lease of `key`, in the key's own cluster slot: `lock:{<key>}`.
+
+    A key with its own hash tag (`a:{tag}:b`) has the lease `lock:<key>`, which hashes by the same tag. Other
+    braces would change the slot and are refused.
+    """
+    if "{" not in key and "}" not in key:
+        return f"lock:{{{key}}}"
+    opening, closing = key.find("{"), key.find("}")
+    if key.count("{") == key.count("}") == 1 and 0 <= opening < closing - 1:
+        return f"lock:{key}"
+    raise InvalidKeyError(
+        f"key {key!r} has braces that are no hash tag; use none, or exactly one pair around part of the key."
+    )

@@ -1,0 +1,174 @@
+"""How match scores lie on the server. Pure: builds commands, reads replies, decides what is a hit.
+
+Two layouts behind the same five functions:
+
+hash  `match:{user}` is a hash: field `g` the user's generation, a field for each job its score. Invalidating the
+      user deletes the hash, generation included; a late write finds no generation of its own and is refused.
+keys  `match:{user}` is the user's generation, `match:{user}:{job}` one score each, stamped with it. Invalidating
+      deletes the generation; scores of an older one are hidden until their TTL takes them.
+
+In both, a score carries the generation of its job, read beside it from the hash `job:generations`. Generations are
+random nonces: one that is lost matches nothing, which is a miss and never a stale hit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cache import codec, commands, keys, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cache.codec import Json
+    from cache.commands import Command, Reply
+
+# Below the 512 entries up to which the server keeps a hash packed (hash-max-listpack-entries).
+MAX_SCORES_PER_USER: Final = 500
+# From this many jobs on, one walk of the whole hash is cheaper for the server than a search for each job.
+_WHOLE_HASH_FROM: Final = 16
+
+
+@dataclass(slots=True)
+class Scores:
+    """What a read found: scores by job, reasons of the misses, the generations in force (None: there is none)."""
+
+    found: dict[int, dict[str, Json]]
+    user_generation: bytes | None
+    job_generations: dict[int, bytes | None]
+    misses: dict[str, int] = field(default_factory=dict)
+    newer: set[int] = field(default_factory=set)
+
+
+class Layout(Protocol):
+    """The commands of one layout. `data_reads` is how many keys a read of n scores asks the server for."""
+
+    in_hash: bool
+
+    def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]: ...
+    def data_reads(self, jobs: int) -> int: ...
+    def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores: ...
+    def write(
+        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+    ) -> tuple[Command, ...]: ...
+    def written(self, replies: list[Reply]) -> tuple[bool, int]:
+        """(whether the write was accepted, keys that it read)."""
+
+
+def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, now: float) -> None:
+    decoded = codec.decode_score(raw)
+    if decoded is None:
+        _miss(scores, stats.UNDECODABLE)
+        if codec.is_newer(raw):
+            scores.newer.add(job_id)
+        return
+    deadline, stamp, score = decoded
+    if deadline <= now:
+        _miss(scores, stats.ABSENT)
+    elif stamp != generation:
+        _miss(scores, stats.INVALIDATED)
+    else:
+        scores.found[job_id] = score
+
+
+def _miss(scores: Scores, reason: str) -> None:
+    scores.misses[reason] = scores.misses.get(reason, 0) + 1
+
+
+class HashLayout:
+    """One hash per user."""
+
+    in_hash = True
+
+    def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
+        key = keys.match(user_id)
+        fields = [keys.score_field(job_id) for job_id in job_ids]
+        scores = commands.hgetall(key) if len(fields) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *fields)
+        return scores, commands.hmget(keys.JOB_GENERATIONS, *fields)
+
+    def data_reads(self, jobs: int) -> int:  # noqa: ARG002 - the other layout needs it
+        return 1
+
+    def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
+        stored, generations = replies
+        if len(job_ids) >= _WHOLE_HASH_FROM:
+            if type(stored) is list:
+                pairs = iter(stored)
+                stored = dict(zip(pairs, pairs, strict=True))
+            user_generation = stored.get(b"g")
+            values = [stored.get(b"%d" % job_id) for job_id in job_ids]
+        else:
+            user_generation, *values = stored
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
+            if raw is None:
+                _miss(scores, stats.ABSENT)
+            else:
+                _judge(scores, job_id, raw, generation, now)
+        return scores
+
+    def write(
+        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+    ) -> tuple[Command, ...]:
+        words: list[bytes] = []
+        for job_id, entry in entries.items():
+            words += (keys.score_field(job_id), entry)
+        key = keys.match(user_id)
+        return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=words),)
+
+    def written(self, replies: list[Reply]) -> tuple[bool, int]:
+        return replies[0] > 0, max(replies[0], 1)
+
+
+class KeysLayout:
+    """One string per score, as `match:{user}:{job}`: its value ends with the user's generation."""
+
+    in_hash = False
+
+    def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
+        scores = [keys.match_score(user_id, job_id) for job_id in job_ids]
+        fields = [keys.score_field(job_id) for job_id in job_ids]
+        return (
+            commands.mget(scores),
+            commands.get(keys.match(user_id)),
+            commands.hmget(keys.JOB_GENERATIONS, *fields),
+        )
+
+    def data_reads(self, jobs: int) -> int:
+        return jobs
+
+    def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
+        values, user_generation, generations = replies
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
+            if raw is None:
+                _miss(scores, stats.ABSENT)
+            elif codec.is_newer(raw):
+                _miss(scores, stats.UNDECODABLE)
+                scores.newer.add(job_id)
+            elif user_generation is None or not raw.endswith(user_generation):
+                _miss(scores, stats.INVALIDATED)
+            else:
+                _judge(scores, job_id, raw[: -len(user_generation)], generation, now)
+        return scores
+
+    def write(
+        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+    ) -> tuple[Command, ...]:
+        # The generation must outlive every score that carries it; EXPIRE does nothing where it is gone. `now` is
+        # the other layout's need: here each key has a TTL of its own.
+        del now
+        return (
+            commands.expire(keys.match(user_id), ttl_s),
+            *(
+                commands.set_for(keys.match_score(user_id, job_id), entry + generation, ttl_s)
+                for job_id, entry in entries.items()
+            ),
+        )
+
+    def written(self, replies: list[Reply]) -> tuple[bool, int]:
+        return bool(replies[0]), 0
+
+
+LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}

@@ -1,0 +1,14 @@
+-- The generations of jobs; installs the given one for each job that has none.
+-- KEYS[1] job:generations   ARGV[1] fresh nonce   ARGV[2..] job ids
+-- Reply: the generations in force, in the order of the jobs.
+local found = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
+local installed = {}
+for i, generation in ipairs(found) do
+  if not generation then
+    installed[#installed + 1] = ARGV[i + 1]
+    installed[#installed + 1] = ARGV[1]
+    found[i] = ARGV[1]
+  end
+end
+if #installed > 0 then redis.call('HSET', KEYS[1], unpack(installed)) end
+return found

