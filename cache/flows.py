@@ -66,7 +66,7 @@ class Flows:
         self.clock = clock
         self.stats = counts
         self.layout = LAYOUTS[layout]
-        self._nonce = new_nonce
+        self.nonce = new_nonce
         # What a missed get saw, for the set that follows it; the oldest go first.
         self._fences: OrderedDict[tuple[int, int], Fence] = OrderedDict()
 
@@ -147,10 +147,10 @@ class Flows:
         if user_generation is None:
             ttl_s = self.catalog.match.ttl_s
             in_hash = self.layout.in_hash
-            ask.append(commands.ensure_generation(keys.match(user_id), self._nonce(), ttl_s, in_hash=in_hash))
+            ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
         if unknown:
             fields = [keys.score_field(job_id) for job_id in unknown]
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self._nonce(), fields))
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), fields))
         if ask:
             replies = yield Send(tuple(ask))
             if isinstance(replies, Unavailable):
@@ -233,7 +233,7 @@ class Flows:
         return value
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int) -> Flow[Json]:
-        lease, token = keys.lease(key), self._nonce()
+        lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + PATIENCE_S
         while True:
             replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
