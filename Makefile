@@ -13,6 +13,10 @@ ARGS ?=
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: uv-path
+uv-path: $(filter .tools/%,$(UV))
+	@echo $(abspath $(UV))
+
 setup: $(READY) ## install everything into .venv/, once
 
 validate: $(READY) ## drive the traffic through the cache on a real Valkey; verdict table and report/

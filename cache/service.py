@@ -58,9 +58,10 @@ class CacheService:
         self._pool = client.connection_pool
         if self._pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the client has decode_responses=True; the cache stores bytes: leave it out.")
+        self._layout = layout
         self.stats = Stats()
         self._clock = clock or SystemClock()
-        self._flows = Flows(catalog=catalog, layout=layout, clock=self._clock, counts=self.stats)
+        self.flows = Flows(catalog=catalog, layout=layout, clock=self._clock, counts=self.stats)
 
     @classmethod
     def from_url(
@@ -87,6 +88,11 @@ class CacheService:
         )
         return cls(redis.Redis(connection_pool=pool), layout=layout, catalog=catalog, clock=clock)
 
+    def sharing_connections(self, catalog: Catalog | None = None) -> CacheService:
+        """Another service on the same connections, with counts of its own and, if given, another catalogue."""
+        client = redis.Redis(connection_pool=self._pool)
+        return CacheService(client, layout=self._layout, catalog=catalog or self.flows.catalog, clock=self._clock)
+
     def close(self) -> None:
         """Closes the connections."""
         self._pool.disconnect()
@@ -95,11 +101,11 @@ class CacheService:
 
     def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
         """The cached score, or None."""
-        return self._run(self._flows.get_scores(user_id, ids([job_id]))).get(job_id)
+        return self.run(self.flows.get_scores(user_id, ids([job_id]))).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` of what is cached; missing ids are absent. One round trip."""
-        return self._run(self._flows.get_scores(user_id, ids(job_ids)))
+        return self.run(self.flows.get_scores(user_id, ids(job_ids)))
 
     def set_match_score(self, user_id: int, job_id: int, score_data: dict[str, Json]) -> bool:
         """Caches one score for the catalogue's TTL. True if it was stored, False if it came too late."""
@@ -112,7 +118,7 @@ class CacheService:
         Raises UncacheableError for a value that is no JSON.
         """
         ids(scores)
-        return self._run(self._flows.set_scores(user_id, scores))
+        return self.run(self.flows.set_scores(user_id, scores))
 
     def match_scores(
         self,
@@ -124,55 +130,55 @@ class CacheService:
 
         `compute` is called at most once, with at least one id; ids that it leaves out are absent.
         """
-        return self._run(self._flows.match_scores(user_id, ids(job_ids)), compute)
+        return self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
 
     def invalidate_user_matches(self, user_id: int) -> bool:
         """Forgets all scores of a user, in one round trip. True if done, False if the server did not answer."""
-        return self._run(self._flows.invalidate_user_matches(user_id))
+        return self.run(self.flows.invalidate_user_matches(user_id))
 
     def invalidate_job_matches(self, job_id: int) -> bool:
         """Forgets all scores for a job, in one round trip. True if done, False if the server did not answer."""
-        return self._run(self._flows.invalidate_job_matches(job_id))
+        return self.run(self.flows.invalidate_job_matches(job_id))
 
     # -- companies, preferences --------------------------------------------------------------------------------
 
     def get_company_enrichment(self, company_id: int, fetch: Callable[[], Json]) -> Json:
         """The cached enrichment, or `fetch()`, stored for 30 days."""
-        company = self._flows.catalog.company
+        company = self.flows.catalog.company
         key = keys.company(company_id)
-        return self._run(self._flows.get_or_compute(company.name, key, company.ttl_s), fetch)
+        return self.run(self.flows.get_or_compute(company.name, key, company.ttl_s), fetch)
 
     def set_company_enrichment(self, company_id: int, data: Json) -> bool:
         """Stores fresh data; a fetch that is in flight will not overwrite it."""
-        ttl_s = self._flows.catalog.company.ttl_s
-        return self._run(self._flows.set_value(keys.company(company_id), data, ttl_s))
+        ttl_s = self.flows.catalog.company.ttl_s
+        return self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
 
     def invalidate_company(self, company_id: int) -> bool:
         """Forgets a company's enrichment, a fetch in flight included."""
-        return self._run(self._flows.invalidate(keys.company(company_id)))
+        return self.run(self.flows.invalidate(keys.company(company_id)))
 
     def get_ijp(self, user_id: int, load: Callable[[], Json]) -> Json:
         """The user's job preferences: cached, or `load()`, stored."""
-        ijp = self._flows.catalog.ijp
-        return self._run(self._flows.get_or_compute(ijp.name, keys.ijp(user_id), ijp.ttl_s), load)
+        ijp = self.flows.catalog.ijp
+        return self.run(self.flows.get_or_compute(ijp.name, keys.ijp(user_id), ijp.ttl_s), load)
 
     def update_ijp(self, user_id: int, data: Json) -> bool:
         """Stores changed preferences (write them to the database first) and forgets the user's scores."""
-        return self._run(self._flows.update_ijp(user_id, data))
+        return self.run(self.flows.update_ijp(user_id, data))
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
     def start_session(self, user_id: int, data: Json) -> bool:
         """Stores a session at login: 15 minutes, extended by each lookup, never beyond 8 hours."""
-        return self._run(self._flows.start_session(user_id, data))
+        return self.run(self.flows.start_session(user_id, data))
 
     def get_session(self, user_id: int) -> Json | None:
         """The session, extended by its TTL in the same round trip; None if there is none."""
-        return self._run(self._flows.get_session(user_id))
+        return self.run(self.flows.get_session(user_id))
 
     def end_session(self, user_id: int) -> bool:
         """Forgets the session at logout."""
-        return self._run(self._flows.end_session(user_id))
+        return self.run(self.flows.end_session(user_id))
 
     # -- anything else -----------------------------------------------------------------------------------------
 
@@ -184,11 +190,12 @@ class CacheService:
         """
         if type(ttl) is not int or ttl < 1:
             raise ValueError(f"ttl is {ttl!r}; it must be a whole number of seconds, at least 1.")
-        return self._run(self._flows.get_or_compute(GENERIC, keys.generic(key), ttl), calculate_func)
+        return self.run(self.flows.get_or_compute(GENERIC, keys.generic(key), ttl), calculate_func)
 
     # -- carrying out ------------------------------------------------------------------------------------------
 
-    def _run(self, flow: Flow[T], compute: Callable[..., Any] = _no_compute) -> T:
+    def run(self, flow: Flow[T], compute: Callable[..., Any] = _no_compute) -> T:
+        """Carries out a flow of this service, for `cache.warming` and whoever else builds flows of their own."""
         resume: Callable[[], Step] = partial(next, flow)
         while True:
             try:

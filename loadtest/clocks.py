@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ServerClock:
     """The server's clock stands still between moves, so that a run depends on its seed alone."""
 
-    how: Final = "the server's own clock is moved (libfaketime)"
+    how: Final = "virtual, from the stationary state; the server's own clock is moved (libfaketime)"
 
     def __init__(self, server: Valkey, epoch_s: int) -> None:
         self._server = server
@@ -39,7 +39,10 @@ class ServerClock:
 class DeletingClock:
     """Keeps the deadline of every key that is written, and deletes the keys whose time has come."""
 
-    how: Final = "the server's clock cannot be moved here; each key is deleted at its virtual deadline"
+    how: Final = (
+        "virtual, from the stationary state; the server's clock cannot be moved here, so each key is deleted at its "
+        "virtual deadline"
+    )
 
     def __init__(self, epoch_s: int) -> None:
         self._now = epoch_s

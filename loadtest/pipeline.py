@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from cache.commands import Compute, Send, Wait
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from cache.commands import Command, Flow, Reply
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES: Final = 1 << 16
 _pack: Any = hiredis.pack_command  # its annotation refuses tuples of a union
 _SEND_AT_ONCE: Final = 64  # commands; the server works on the first while the next are being packed
+_UNDER_WAY: Final = 4  # tasks of `run_apart`: enough that neither side waits
 _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is a defect
 
 
@@ -92,6 +94,29 @@ class Pipeline:
                 return
         raise LoadTestError("operations of one instant wait for each other without end; this is a defect.")
 
+    def run_apart(self, tasks: Iterable[Task]) -> None:
+        """Carries out tasks that do not depend on each other: the server works on one while others are prepared."""
+        under_way: deque[tuple[Task, tuple[Command, ...]]] = deque()
+        for task in tasks:
+            self._post_next(task, under_way)
+            if len(under_way) == _UNDER_WAY:
+                self._answer_oldest(under_way)
+        while under_way:
+            self._answer_oldest(under_way)
+
+    def _answer_oldest(self, under_way: deque[tuple[Task, tuple[Command, ...]]]) -> None:
+        task, batch = under_way.popleft()
+        task.answer = self._take(batch)
+        self._post_next(task, under_way)
+
+    def _post_next(self, task: Task, under_way: deque[tuple[Task, tuple[Command, ...]]]) -> None:
+        step = self._advance(task)
+        if isinstance(step, Send):
+            self._post(step.commands)
+            under_way.append((task, step.commands))
+        elif step is not None:
+            raise LoadTestError("an independent task waits for another; this is a defect.")
+
     def call(self, flow: Flow[Any], compute: Callable[..., Any] | None = None) -> Any:
         """Carries out one flow and returns its result."""
         task = Task(flow, compute)
@@ -100,14 +125,24 @@ class Pipeline:
 
     def send(self, batch: Sequence[Command]) -> list[Reply]:
         """One round trip."""
+        self._post(batch)
+        return self._take(batch)
+
+    def _post(self, batch: Sequence[Command]) -> None:
         try:
             for start in range(0, len(batch), _SEND_AT_ONCE):
                 self._socket.sendall(b"".join([_pack(words) for words in batch[start : start + _SEND_AT_ONCE]]))
-            replies = self._receive(len(batch))
         except OSError as error:
             raise LoadTestError(f"the server went away: {error.strerror or error}.") from None
         self.commands_sent += len(batch)
         self.round_trips += 1
+
+    def _take(self, batch: Sequence[Command]) -> list[Reply]:
+        """The replies to what was posted first and not taken yet."""
+        try:
+            replies = self._receive(len(batch))
+        except OSError as error:
+            raise LoadTestError(f"the server went away: {error.strerror or error}.") from None
         for command, reply in zip(batch, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 raise LoadTestError(f"the server refused {command[0]!r}: {reply}.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from loadtest.verdict import Judgement
+    from loadtest.verdict import Judgement, Row
     from loadtest.virtual import Result
 
 _CSS = """
@@ -60,6 +60,10 @@ def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
 
 def percent(rate: float | None, digits: int = 2) -> str:
     return "–" if rate is None else f"{100 * rate:.{digits}f} %"
+
+
+def interval(row: Row) -> str:
+    return "–" if row.ci_low is None else f"{percent(row.ci_low)} – {percent(row.ci_high)}"
 
 
 def megabytes(size_bytes: float) -> str:
@@ -115,19 +119,23 @@ def warming_lines(result: Result) -> list[str]:
 def counting_lines(result: Result) -> list[str]:
     stats = result.stats
     lookups = sum(int(counted.lookups.sum()) for counted in result.counts.types.values())
-    return [
-        f"{lookups:,} lookups by {result.scenario.users:,} users, all of them simulated; the interval's unit is the "
+    lines = [
+        f"{lookups:,} lookups by {result.scenario.users:,} users; the interval's unit is the "
         "user, since lookups of one user stand and fall together.",
-        f"The server counted {result.server_lookups:,} key lookups: {stats.data_reads:,} for those values "
-        + (
-            "(a list of scores is one key, so one hit or miss for the server)"
-            if result.layout == "hash"
-            else "(each score is a key)"
-        )
-        + f" and {stats.bookkeeping_reads:,} for generations, leases and warming's stamps. The sum is exact.",
-        f"Time: {result.clock_note}. The start is the stationary state. All behaviour lies on steps of "
-        f"{result.scenario.resolution_s} s; nothing else is rounded.",
+        f"Time: {result.clock_note}. All behaviour lies on steps of {result.scenario.resolution_s} s; nothing else is "
+        "rounded.",
     ]
+    if result.server_lookups:
+        what = (
+            "a list of scores is one key, so one hit or miss for the server"
+            if result.layout == "hash"
+            else "each score is a key"
+        )
+        lines.append(
+            f"The server counted {result.server_lookups:,} key lookups: {stats.data_reads:,} for those values ({what}) "
+            f"and {stats.bookkeeping_reads:,} for generations, leases and warming's stamps. The sum is exact."
+        )
+    return lines
 
 
 def _verdict_table(judgement: Judgement) -> str:
@@ -137,7 +145,7 @@ def _verdict_table(judgement: Judgement) -> str:
             escape(row.name) + (f"<br><small>{escape(row.note)}</small>" if row.note else ""),
             percent(row.target, 0),
             percent(row.measured),
-            f"{percent(row.ci_low)} – {percent(row.ci_high)}",
+            interval(row),
             percent(row.predicted),
             f"{row.lookups:,}",
             f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",

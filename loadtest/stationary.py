@@ -45,10 +45,10 @@ class History:
     last_login_age_s: dict[int, int]
 
 
-def history(scenario: Scenario, population: Population, rhythm: Rhythm, seed: int) -> History:
-    """The history before a start at midnight."""
+def history(scenario: Scenario, population: Population, rhythm: Rhythm, seed: int, start_s: float = 0.0) -> History:
+    """The history before a start `start_s` seconds after a midnight."""
     rng = random.Random(seed * 1_000_003 - 2)
-    draw = _Draw(scenario, population, rhythm, rng)
+    draw = _Draw(scenario, population, rhythm, rng, start_s)
     logins = {user: draw.age(rng.expovariate(rate)) for user, rate in enumerate(population.visits_per_day.tolist())}
     writes = [*draw.companies(), *draw.preferences(), *draw.warmed(logins), *draw.scores()]
     return History(sorted(writes, reverse=True), logins)
@@ -60,11 +60,12 @@ class _Draw:
     population: Population
     rhythm: Rhythm
     rng: random.Random
+    start_s: float
 
     def age(self, even_days: float) -> int:
-        """Seconds before midnight that lie this much even time before it; at least one step of the grid."""
+        """Seconds before the start that lie this much even time before it; at least one step of the grid."""
         step = self.scenario.resolution_s
-        seconds = -self.rhythm.clock(-even_days * DAY_S)
+        seconds = self.start_s - self.rhythm.clock(self.rhythm.even(self.start_s) - even_days * DAY_S)
         return max(step, int(seconds // step) * step)
 
     def written(self, removals: float, ttl_days: float) -> float:

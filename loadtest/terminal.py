@@ -65,7 +65,7 @@ def verdict_table(rows: list[Row]) -> Table:
             row.name,
             report.percent(row.target, 0),
             report.percent(row.measured),
-            f"{report.percent(row.ci_low)} – {report.percent(row.ci_high)}",
+            report.interval(row),
             report.percent(row.predicted),
             f"{row.lookups:,}",
             f"[{_COLOURS[row.verdict]}]{row.verdict}" if row.verdict else "not judged",

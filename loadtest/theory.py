@@ -42,7 +42,8 @@ def life(removals: float | Floats, ttl: float) -> Floats:
 def renewed_life(renewals: float | Floats, ttl: float) -> Floats:
     """Mean life of an entry whose TTL is renewed by writes at the rate `renewals`: (e^(nu T) - 1) / nu."""
     nu = np.asarray(renewals, dtype=np.float64)
-    return np.where(nu > 0, np.expm1(nu * ttl) / np.where(nu > 0, nu, 1), ttl)
+    # e^500 TTLs are for ever; more would not fit a float.
+    return np.where(nu > 0, np.expm1(np.minimum(nu * ttl, 500)) / np.where(nu > 0, nu, 1), ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +153,18 @@ def removals(scenario: Scenario, rate: Floats) -> Floats:
 
 
 def unwarmed_misses(scenario: Scenario, rate: Floats) -> Floats:
-    """Misses per visit and score that only lookups fill. A change within a visit may be followed by a new look."""
+    """Misses per visit and score that only lookups fill.
+
+    From one fill to the next: the visit that filled may hold a change itself (probability c), which is followed by
+    another look (q: a fill at once) or not (absent until the next visit); else the score lives for P, until its TTL,
+    a change in a later visit, or a removal ends it.
+    """
     mean = visit(scenario)
-    ttl = scenario.catalog.match.ttl_s / DAY_S
-    kappa = removals(scenario, rate)
-    ended_by_change = rate * mean.changes * life(kappa, ttl)
-    absent = (1 - ended_by_change * mean.list_after_change) / rate
-    misses: Floats = 1 / (life(kappa, ttl) + absent) / rate
+    c, q = mean.changes, mean.list_after_change
+    lives = life(removals(scenario, rate), scenario.catalog.match.ttl_s / DAY_S)
+    absent = (1 - rate * c * q * lives) / rate
+    cycle = c * (1 - q) / rate + (1 - c) * (lives + absent)
+    misses: Floats = 1 / cycle / rate
     return misses
 
 

@@ -57,7 +57,8 @@ class Judgement:
     exit_code: ExitCode
 
 
-def judge(result: Result) -> Judgement:
+def judge(result: Result, undecided_because: str | None = None) -> Judgement:
+    """`undecided_because` says why the hit rates of this run cannot be judged, whatever they are."""
     scenario = result.scenario
     predicted = theory.predict(scenario, result.population)
     rows: list[Row] = []
@@ -77,8 +78,11 @@ def judge(result: Result) -> Judgement:
         )
         if cache_type.name == "session":
             rows.append(_first_lookup_row(result, predicted["session_first_lookup"]))
-    used = max((sample.used_bytes for sample in result.memory), default=0)
-    sizing = [size(node, used) for node in NODE_TYPES.values()]
+    if undecided_because:
+        undecided = Verdict.UNDECIDED
+        rows = [replace(row, verdict=row.verdict and undecided, note=row.note or undecided_because) for row in rows]
+    used = max((sample.used_bytes for sample in result.memory), default=None)
+    sizing = [] if used is None else [size(node, used) for node in NODE_TYPES.values()]
     return Judgement(rows, sizing, exit_code(rows, sizing, scenario.node_type))
 
 

@@ -161,7 +161,7 @@ class _Driver:
             self._clock.move(START_EPOCH_S - age)
             warm = [write.subject for write in writes if write.what == "warm"]
             if warm:
-                self._pipeline.call(self._warmer.run(warm, self._platform.popular()), self._compute_for_users)
+                self._warm(warm)
             self._pipeline.run([self._history_task(write) for write in writes if write.what != "warm"])
             if done % 256 == 0:
                 progress("writing the stationary state", 1 - age / (history.writes[0].age_s or 1))
@@ -210,7 +210,7 @@ class _Driver:
         for operation in operations:
             if operation.action is Action.WARM:
                 if self._scenario.warming != "off":
-                    self._warm()
+                    self._warm_active()
             else:
                 if operation.action is Action.LOGIN:
                     self.result.counts.visits[operation.user] += 1
@@ -253,19 +253,20 @@ class _Driver:
 
     # -- warming -----------------------------------------------------------------------------------------------
 
-    def _warm(self) -> None:
-        users = self._platform.active_users(self._clock.now())
+    def _warm_active(self) -> None:
         before = self._pipeline.commands_sent
         started = time.perf_counter()
-        done: WarmingCounts = self._pipeline.call(
-            self._warmer.run(users, self._platform.popular()), self._compute_for_users
-        )
-        total = self.result.warming
-        for name in WarmingCounts.__slots__:
-            setattr(total, name, getattr(total, name) + getattr(done, name))
+        self.result.warming = self._warm(self._platform.active_users(self._clock.now()), self.result.warming)
         self.result.warming_wall_s += time.perf_counter() - started
         self.result.warming_commands += self._pipeline.commands_sent - before
         self.result.warming_runs += 1
+
+    def _warm(self, users: Sequence[int], counts: WarmingCounts | None = None) -> WarmingCounts:
+        counts = counts or WarmingCounts()
+        target = self._pipeline.call(self._warmer.begin(self._platform.popular(), counts))
+        chunks = self._warmer.chunks(users, target, counts)
+        self._pipeline.run_apart(Task(chunk, self._compute_for_users) for chunk in chunks)
+        return counts
 
     def _compute_for_users(self, wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
         return {user: self._origins.scores(user, jobs) for user, jobs in wanted.items()}

@@ -21,20 +21,20 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import codec, commands, keys
 from cache.commands import Compute, Send, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
     from cache.flows import Flows
 
-CHUNK_USERS: Final = 500
+CHUNK_USERS: Final = 100
 # A run must renew what would expire before the next one ends: one interval, and a quarter for a late one.
 INTERVAL_S: Final = 3_600
 HORIZON_S: Final = INTERVAL_S + INTERVAL_S // 4
@@ -65,6 +65,21 @@ class _Plan:
     due: int
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The list that a run warms: its version, and its jobs with their generations."""
+
+    version: bytes
+    generations: dict[int, bytes]
+    _new: dict[bytes, list[int]] = field(default_factory=dict)
+
+    def new_since(self, version: bytes, known: dict[int, bytes]) -> list[int]:
+        """The jobs that an older list lacks, or holds with another generation."""
+        if version not in self._new:
+            self._new[version] = [job for job, stamp in self.generations.items() if known.get(job) != stamp]
+        return self._new[version]
+
+
 class Warmer:
     """Warms lists of jobs for users, through the flows of a service. Keeps the last lists it warmed."""
 
@@ -79,57 +94,62 @@ class Warmer:
 
         Users whose chunk the server did not answer for stay as they are, and are due at the next run.
         """
-        counts = WarmingCounts(users=len(user_ids))
-        generations = yield from self._generations(job_ids, counts)
-        if generations is None:
-            return counts
-        version = _version(generations)
-        self._lists[version] = generations
-        self._lists.move_to_end(version)
-        while len(self._lists) > _KNOWN_LISTS:
-            self._lists.popitem(last=False)
-        for start in range(0, len(user_ids), CHUNK_USERS):
-            yield from self._chunk(user_ids[start : start + CHUNK_USERS], version, generations, counts)
-        self._flows.stats.bookkept(counts.keys_read)
+        counts = WarmingCounts()
+        target = yield from self.begin(job_ids, counts)
+        for chunk in self.chunks(user_ids, target, counts):
+            yield from chunk
         return counts
 
-    def _generations(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[dict[int, bytes] | None]:
+    def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
+        """The first step of a run; None if the server did not answer."""
         fields = [keys.score_field(job_id) for job_id in job_ids]
         ensure = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
         replies = yield Send((ensure,))
         if isinstance(replies, Unavailable):
             return None
-        counts.keys_read += 1
-        return dict(zip(job_ids, replies[0], strict=True))
+        self._read(counts, 1)
+        generations = dict(zip(job_ids, replies[0], strict=True))
+        target = Target(_version(generations), generations)
+        self._lists[target.version] = generations
+        self._lists.move_to_end(target.version)
+        while len(self._lists) > _KNOWN_LISTS:
+            self._lists.popitem(last=False)
+        return target
 
-    def _chunk(
-        self, user_ids: Sequence[int], version: bytes, generations: dict[int, bytes], counts: WarmingCounts
-    ) -> Flow[None]:
+    def chunks(self, user_ids: Sequence[int], target: Target | None, counts: WarmingCounts) -> Iterator[Flow[None]]:
+        """The rest of a run: flows that do not depend on each other."""
+        counts.users += len(user_ids)
+        if target is not None:
+            for start in range(0, len(user_ids), CHUNK_USERS):
+                yield self._chunk(user_ids[start : start + CHUNK_USERS], target, counts)
+
+    def _chunk(self, user_ids: Sequence[int], target: Target, counts: WarmingCounts) -> Flow[None]:
         stamps = yield from self._stamps(user_ids, counts)
         horizon = int(self._flows.clock.now()) + HORIZON_S
         plans: list[_Plan] = []
         unclear: list[tuple[int, bytes]] = []
-        new_since: dict[bytes, list[int]] = {}
         for user, (generation, raw) in stamps.items():
             stamped, due = _STAMP.unpack(raw) if raw is not None and len(raw) == _STAMP.size else (b"", 0)
             known = self._lists.get(stamped)
             if known is None or due <= horizon or self._everything:
                 unclear.append((user, generation))
-            elif stamped != version:
-                if stamped not in new_since:
-                    new_since[stamped] = [job for job, stamp in generations.items() if known.get(job) != stamp]
-                plans.append(_Plan(user, generation, new_since[stamped], due, due))
-        plans += yield from self._look(unclear, generations, counts)
+            elif stamped != target.version:
+                plans.append(_Plan(user, generation, target.new_since(stamped, known), due, due))
+        plans += yield from self._look(unclear, target.generations, counts)
         counts.users_due += len(plans)
         if plans:
-            yield from self._fill(plans, version, generations, counts)
+            yield from self._fill(plans, target, counts)
+
+    def _read(self, counts: WarmingCounts, keys_read: int) -> None:
+        counts.keys_read += keys_read
+        self._flows.stats.bookkept(keys_read)
 
     def _stamps(self, user_ids: Sequence[int], counts: WarmingCounts) -> Flow[dict[int, tuple[bytes, bytes | None]]]:
         layout = self._flows.layout
         replies = yield Send(tuple(layout.read_stamp(user) for user in user_ids))
         if isinstance(replies, Unavailable):
             return {}
-        counts.keys_read += layout.stamp_reads * len(user_ids)
+        self._read(counts, layout.stamp_reads * len(user_ids))
         parsed = {user: layout.parse_stamp(reply) for user, reply in zip(user_ids, replies, strict=True)}
         cold = [user for user, (generation, _) in parsed.items() if generation is None]
         if cold:
@@ -142,7 +162,7 @@ class Warmer:
             )
             if isinstance(replies, Unavailable):
                 return {}
-            counts.keys_read += len(cold)
+            self._read(counts, len(cold))
             parsed |= {user: (generation, None) for user, generation in zip(cold, replies, strict=True)}
         return {user: (generation, stamp) for user, (generation, stamp) in parsed.items() if generation is not None}
 
@@ -162,7 +182,7 @@ class Warmer:
         if isinstance(replies, Unavailable):
             return []
         counts.users_read += len(users)
-        counts.keys_read += layout.data_reads(len(jobs)) * len(users)
+        self._read(counts, layout.data_reads(len(jobs)) * len(users))
         plans = []
         for (user, generation), reply in zip(users, replies, strict=True):
             keep_from = now + ttl_s // 2
@@ -176,9 +196,7 @@ class Warmer:
             plans.append(_Plan(user, generation, wanted, now + ttl_s, due))
         return plans
 
-    def _fill(
-        self, plans: Sequence[_Plan], version: bytes, generations: dict[int, bytes], counts: WarmingCounts
-    ) -> Flow[None]:
+    def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
         computed: dict[int, dict[int, dict[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
@@ -189,13 +207,13 @@ class Warmer:
         for plan in plans:
             scores = computed.get(plan.user, {})
             entries = {
-                job: codec.encode_score(scores[job], plan.deadline, generations[job])
+                job: codec.encode_score(scores[job], plan.deadline, target.generations[job])
                 for job in plan.jobs
                 if job in scores
             }
             # Scores that the caller left out are looked for again at the next run.
             due = plan.due if len(entries) == len(plan.jobs) else 0
-            stamp = _STAMP.pack(version, due)
+            stamp = _STAMP.pack(target.version, due)
             written = flows.layout.write(plan.user, plan.generation, entries, ttl_s=ttl_s, now=now, stamp=stamp)
             batch += written
             sizes.append((len(written), len(entries)))
@@ -206,7 +224,7 @@ class Warmer:
         for length, entries_written in sizes:
             accepted, reads = flows.layout.written(replies[start : start + length])
             start += length
-            counts.keys_read += reads
+            self._read(counts, reads)
             if accepted:
                 counts.computed += entries_written
             else:

@@ -1,0 +1,210 @@
+"""The same behaviour in real time, against any server. Knows no Locust.
+
+Each person has a `CacheService` of their own on the shared connections: its counts are that person's, exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from cache import CacheService, Stats
+from cache.warming import Warmer
+from loadtest import population as populations
+from loadtest import stationary
+from loadtest.calls import Origins
+from loadtest.counts import Counts
+from loadtest.errors import LoadTestError
+from loadtest.scenarios import DAY_S
+from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
+from loadtest.virtual import Memory, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from loadtest.scenarios import Scenario
+
+# Few and fixed: names of requests in Locust's statistics.
+REQUEST_NAMES = {
+    Call.START_SESSION: "session.start",
+    Call.GET_SESSION: "session.get",
+    Call.END_SESSION: "session.end",
+    Call.COMPANY: "company.get",
+    Call.IJP: "ijp.get",
+    Call.UPDATE_IJP: "ijp.update",
+    Call.INVALIDATE_JOB: "match.invalidate_job",
+    Call.SET_COMPANY: "company.set",
+}
+
+
+@dataclass
+class Live:
+    """One process's share of a live run. Raises LoadTestError if no server answers at `url`."""
+
+    scenario: Scenario
+    seed: int
+    layout: str
+    url: str
+    fire: Callable[[str, float], None]  # (request name, milliseconds)
+    visits: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.people = populations.draw(self.scenario, self.seed)
+        self.behaviour = Behaviour(self.scenario, self.people, self.seed)
+        self.platform = Platform(self.scenario, self.people)
+        self.origins = Origins(self.scenario.catalog, self.seed, int(time.time()))
+        try:
+            self._service = CacheService.from_url(self.url, layout=self.layout, catalog=self.scenario.catalog)
+            self._client = redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=2)
+            self._client.ping()
+        except (ValueError, redis.RedisError) as error:
+            raise LoadTestError(f"no cache answers at {_without_password(self.url)}: {error}.") from None
+        self._services: dict[int, CacheService] = {}
+        self._warmer = Warmer(self._service.flows, everything=self.scenario.warming == "everything")
+        self._empty_bytes = self._used_bytes() or 0
+        self.memory: list[Memory] = []
+        self.started = time.time()
+
+    def write_stationary_start(self, members: Iterable[int] | None = None) -> None:
+        """Writes the stationary state with the TTLs that are left, through the library; oldest first.
+
+        `members` are the people whose entries to write (default: everybody's); companies go with everybody.
+        """
+        start_s = time.time() % DAY_S
+        past = stationary.history(self.scenario, self.people, self.behaviour.rhythm, self.seed, start_s)
+        chosen = None if members is None else set(members)
+        for user, age in past.last_login_age_s.items():
+            self.platform.last_login[user] = time.time() - age
+        for write in past.writes:
+            if chosen is None or (write.what != "company" and write.subject in chosen):
+                self._write(write)
+
+    def perform(self, operation: Operation) -> None:
+        """Carries out one operation of a person or of the platform."""
+        if operation.action is Action.LOGIN:
+            self.visits[operation.user] = self.visits.get(operation.user, 0) + 1
+        for call in self.platform.calls(operation, time.time()):
+            started = time.perf_counter()
+            self._call(call)
+            name = REQUEST_NAMES.get(call.call) or ("match.list" if len(call.jobs) > 1 else "match.one")
+            self.fire(name, (time.perf_counter() - started) * 1000)
+
+    def warm(self) -> None:
+        """One run of warming over the people of this process who were here lately."""
+        if self.scenario.warming != "off":
+            users = self.platform.active_users(time.time())
+            self._service.run(
+                self._warmer.run(users, self.platform.popular()),
+                lambda wanted: {user: self.origins.scores(user, jobs) for user, jobs in wanted.items()},
+            )
+
+    def sample_memory(self) -> None:
+        """Notes the server's memory, where this user may ask for it."""
+        used = self._used_bytes()
+        if used is not None:
+            self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes, 0))
+
+    def counts(self) -> dict[str, dict[int, tuple[int, int]]]:
+        """`{cache type: {person: (hits, lookups)}}` since the start, and `visits` as `(visits, 0)`."""
+        counted: dict[str, dict[int, tuple[int, int]]] = {"visits": {user: (n, 0) for user, n in self.visits.items()}}
+        for name in self.scenario.catalog.names():
+            counted[name] = {}
+            for user, service in self._services.items():
+                seen = service.stats.counts(name)
+                if seen.lookups:
+                    counted[name][user] = seen.hits, seen.lookups
+        return counted
+
+    def result(self, counted: dict[str, dict[int, tuple[int, int]]], clock_note: str) -> Result:
+        """The counts of all processes as a result to judge."""
+        counts = Counts.of(self.scenario.catalog.names(), self.scenario.users)
+        for user, (visits, _) in counted.get("visits", {}).items():
+            counts.visits[user] = visits
+        for name, tally in counts.types.items():
+            for user, (hits, lookups) in counted.get(name, {}).items():
+                tally.add(user, hits, lookups, 0)
+        return Result(
+            scenario=self.scenario,
+            population=self.people,
+            seed=self.seed,
+            layout=self.layout,
+            counts=counts,
+            stats=Stats(),
+            clock_note=clock_note,
+            server_version=self._server_version(),
+            memory=self.memory,
+            wall_s=time.time() - self.started,
+        )
+
+    def _service_of(self, user: int) -> CacheService:
+        service = self._services.get(user)
+        if service is None:
+            service = self._services[user] = self._service.sharing_connections()
+        return service
+
+    def _call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
+        cache, user, origins = self._service_of(call.user), call.user, self.origins
+        match call.call:
+            case Call.GET_SESSION:
+                if cache.get_session(user) is None:
+                    cache.start_session(user, origins.session)
+            case Call.MATCH_SCORES:
+                cache.match_scores(user, call.jobs, lambda jobs: origins.scores(user, jobs))
+            case Call.IJP:
+                cache.get_ijp(user, lambda: origins.ijp)
+            case Call.COMPANY:
+                cache.get_company_enrichment(call.subject, lambda: origins.company)
+            case Call.START_SESSION:
+                cache.start_session(user, origins.session)
+            case Call.END_SESSION:
+                cache.end_session(user)
+            case Call.UPDATE_IJP:
+                cache.update_ijp(user, origins.ijp)
+            case Call.INVALIDATE_JOB:
+                cache.invalidate_job_matches(call.subject)
+            case Call.SET_COMPANY:
+                cache.set_company_enrichment(call.subject, origins.company)
+
+    def _write(self, write: stationary.Write) -> None:
+        catalog, origins = self.scenario.catalog, self.origins
+        name = {"company": "company", "ijp": "ijp"}.get(write.what, "match")
+        left_s = catalog[name].ttl_s - write.age_s
+        if left_s < 1:
+            return
+        cache = self._service.sharing_connections(catalog=catalog.changed(ttl_s={name: left_s}))
+        if write.what == "company":
+            cache.set_company_enrichment(write.subject, origins.company)
+        elif write.what == "ijp":
+            cache.get_ijp(write.subject, lambda: origins.ijp)
+        elif write.what == "scores":
+            cache.match_scores(write.subject, write.slots, lambda jobs: origins.scores(write.subject, jobs))
+        else:
+            cache.run(
+                Warmer(cache.flows).run([write.subject], self.platform.popular()),
+                lambda wanted: {user: origins.scores(user, jobs) for user, jobs in wanted.items()},
+            )
+
+    def _used_bytes(self) -> int | None:
+        info = self._info("memory")
+        return int(info["used_memory"]) if "used_memory" in info else None
+
+    def _server_version(self) -> str:
+        info = self._info("server")
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']}"
+        return f"Redis {info['redis_version']}" if "redis_version" in info else "a server that does not tell"
+
+    def _info(self, section: str) -> dict[str, Any]:
+        try:
+            info: dict[str, Any] = self._client.info(section)
+        except redis.RedisError:  # the application's user may not ask
+            return {}
+        return info
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

@@ -1,0 +1,116 @@
+"""Warming computes what is missing, and reads little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cache.warming import Warmer, WarmingCounts
+from tests.cache.test_service import scores
+
+if TYPE_CHECKING:
+    from cache import CacheService
+    from tests.conftest import ManualClock
+
+HOUR = 3_600
+JOBS = list(range(100))
+USERS = [1, 2, 3]
+
+
+@pytest.fixture
+def warmer(cache: CacheService) -> Warmer:
+    return Warmer(cache.flows)
+
+
+def compute(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+    return {user: scores(jobs) for user, jobs in wanted.items()}
+
+
+def run(cache: CacheService, warmer: Warmer, jobs: list[int] = JOBS) -> WarmingCounts:
+    return cache.run(warmer.run(USERS, jobs), compute)
+
+
+def test_after_a_run_every_lookup_hits(cache: CacheService, warmer: Warmer) -> None:
+    counts = run(cache, warmer)
+
+    assert counts.computed == 300
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+
+
+def test_a_second_run_computes_and_reads_nothing(cache: CacheService, warmer: Warmer) -> None:
+    run(cache, warmer)
+
+    counts = run(cache, warmer)
+
+    assert (counts.users_due, counts.users_read, counts.computed) == (0, 0, 0)
+
+
+def test_a_new_job_is_the_only_one_computed(cache: CacheService, warmer: Warmer) -> None:
+    run(cache, warmer)
+
+    counts = run(cache, warmer, [*JOBS[1:], 100])
+
+    assert (counts.users_due, counts.users_read, counts.computed) == (3, 0, 3)
+    assert cache.get_match_score(1, 100) == scores([100])[100]
+
+
+def test_an_updated_job_is_computed_again(cache: CacheService, warmer: Warmer) -> None:
+    run(cache, warmer)
+    cache.invalidate_job_matches(7)
+
+    assert run(cache, warmer).computed == 3
+
+
+def test_an_invalidated_user_is_computed_again(cache: CacheService, warmer: Warmer) -> None:
+    run(cache, warmer)
+    cache.invalidate_user_matches(2)
+
+    counts = run(cache, warmer)
+
+    assert (counts.users_due, counts.computed) == (1, 100)
+
+
+def test_hourly_runs_leave_no_gap_and_compute_about_once_a_day(
+    cache: CacheService, warmer: Warmer, clock: ManualClock
+) -> None:
+    computed = 0
+    for _ in range(24 * 4):
+        computed += run(cache, warmer).computed
+        clock.advance(HOUR - 1)
+        assert len(cache.get_match_scores(1, JOBS)) == 100
+        clock.advance(1)
+
+    assert computed <= 5 * 300
+
+
+def test_another_process_finds_out_what_it_does_not_know(cache: CacheService, warmer: Warmer) -> None:
+    run(cache, warmer)
+
+    counts = run(cache, Warmer(cache.flows), JOBS)
+
+    assert (counts.users_due, counts.computed) == (0, 0)
+
+
+def test_scores_computed_before_an_invalidation_are_refused(cache: CacheService, warmer: Warmer) -> None:
+    def compute_while_invalidated(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+        cache.invalidate_user_matches(2)
+        return compute(wanted)
+
+    counts = cache.run(warmer.run(USERS, JOBS), compute_while_invalidated)
+
+    assert counts.refused == 100
+    assert cache.get_match_scores(2, JOBS) == {}
+
+
+def test_users_whom_the_function_leaves_out_are_due_again(cache: CacheService, warmer: Warmer) -> None:
+    cache.run(warmer.run(USERS, JOBS), lambda wanted: {user: scores(wanted[user]) for user in wanted if user != 2})
+
+    assert run(cache, warmer).computed == 100
+
+
+def test_everything_computes_everything(cache: CacheService) -> None:
+    warmer = Warmer(cache.flows, everything=True)
+    run(cache, warmer)
+
+    assert run(cache, warmer).computed == 300

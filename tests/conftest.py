@@ -1,0 +1,58 @@
+"""Real servers for the tests. A server that does not start fails the tests that need it; none is skipped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from cache import CacheService
+from local.valkey import Valkey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = 1_767_571_200
+
+
+class ManualClock:
+    """The clock of library and server; both move together."""
+
+    def __init__(self, server: Valkey) -> None:
+        self._server = server
+        self._now = START
+        server.set_time(START)
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: int) -> None:
+        self._now += seconds
+        self._server.set_time(self._now)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Valkey]:
+    with Valkey(movable_clock=True, start_time=START) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.socket_url) as connected:
+        connected.flushall()
+        connected.config_resetstat()
+        yield connected
+
+
+@pytest.fixture
+def clock(server: Valkey, client: redis.Redis) -> ManualClock:
+    return ManualClock(server)
+
+
+@pytest.fixture(params=["hash", "keys"])
+def cache(request: pytest.FixtureRequest, server: Valkey, clock: ManualClock) -> Iterator[CacheService]:
+    service = CacheService.from_url(server.socket_url, layout=request.param, clock=clock)
+    yield service
+    service.close()

@@ -1,0 +1,70 @@
+"""The same behaviour in real time."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.valkey import Valkey
+
+ROOT = Path(__file__).parents[2]
+
+
+def locust(host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--host", host),
+            # Visits often enough for a test of seconds, by night too.
+            *("--only-summary", "--scenario", "small", "--sessions-per-user-day", "50000", "-u", "400", "-r", "400"),
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def lookups(run: subprocess.CompletedProcess[str], name: str) -> int:
+    found = re.search(rf"^{name} .*?([\d,]+)  (?:PASS|FAIL|UNDECIDED)", run.stdout, re.MULTILINE)
+    assert found, run.stdout + run.stderr
+    return int(found[1].replace(",", ""))
+
+
+def test_a_cold_start_is_undecided_and_says_why() -> None:
+    with Valkey() as server:
+        run = locust(server.url, "-t", "6s")
+
+    assert run.returncode == 5, run.stdout + run.stderr
+    assert "the run started cold; add --stationary-start" in run.stdout
+    assert lookups(run, "match") > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stationary_start_is_judged(processes: int) -> None:
+    with Valkey() as server:
+        run = locust(server.url, "-t", "8s", "--stationary-start", *(["--processes", "2"] if processes > 1 else []))
+
+    assert "Traceback" not in run.stderr
+    assert re.search(r"^match .*PASS", run.stdout, re.MULTILINE), run.stdout + run.stderr
+    assert lookups(run, "session") > 0
+
+
+def test_no_server_is_one_sentence_without_the_password() -> None:
+    run = locust("redis://:secret@127.0.0.1:1", "-t", "1s")
+
+    assert run.returncode == 1
+    assert "loadtest: no cache answers at redis://127.0.0.1:1" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "secret" not in run.stderr
+
+
+def test_a_wrong_scenario_is_exit_code_2() -> None:
+    run = locust("redis://127.0.0.1:1", "-t", "1s", "--sessions-per-user-day", "-1")
+
+    assert run.returncode == 2
+    assert "sessions_per_user_day is -1.0; it must be over 0" in run.stderr

@@ -1,0 +1,250 @@
+"""The main job, end to end, on the scenario `small`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from loadtest import intervals, scenarios, theory, virtual
+
+if TYPE_CHECKING:
+    from loadtest.virtual import Result
+
+SEEDS = range(1, 7)
+VERDICT_KEYS = {
+    *("scenario", "seed", "virtual_days", "users", "exit_code", "classes", "sizing", "versions", "assumptions"),
+}
+
+
+@pytest.fixture(scope="module", params=["hash", "keys"])
+def result(request: pytest.FixtureRequest) -> Result:
+    return virtual.run(scenarios.load("small"), seed=1, layout=request.param)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    # More users than days: independent users narrow the interval.
+    scenario = scenarios.load("small").changed(users=1_000, days=3)
+    return [virtual.run(scenario, seed=seed) for seed in SEEDS]
+
+
+def hits(result: Result) -> dict[str, tuple[int, int]]:
+    return {name: (int(c.hits.sum()), int(c.lookups.sum())) for name, c in result.counts.types.items()}
+
+
+def test_one_seed_gives_the_same_hits(result: Result) -> None:
+    again = virtual.run(scenarios.load("small"), seed=1, layout=result.layout)
+
+    assert hits(again) == hits(result)
+    for name, counted in result.counts.types.items():
+        assert (again.counts.types[name].hits == counted.hits).all()
+
+
+def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:
+    """Where no clock can be moved; and a second opinion on the moved one where it can."""
+    deleting = virtual.run(scenarios.load("small"), seed=1, layout=result.layout, move_server_clock=False)
+
+    assert hits(deleting) == hits(result)
+    assert "cannot be moved" in deleting.clock_note
+
+
+def test_the_server_counted_what_the_library_declared(result: Result) -> None:
+    stats = result.stats
+
+    assert result.server_lookups == stats.data_reads + stats.bookkeeping_reads
+    lookups = sum(total for _, total in hits(result).values())
+    if result.layout == "keys":
+        assert stats.data_reads == lookups
+    else:
+        assert stats.data_reads < lookups / 10
+
+
+def test_layouts_differ_in_bytes_and_in_nothing_else() -> None:
+    one, other = (virtual.run(scenarios.load("small"), seed=3, layout=layout) for layout in ("hash", "keys"))
+
+    assert hits(one) == hits(other)
+    assert one.memory[-1].used_bytes < other.memory[-1].used_bytes
+
+
+@pytest.mark.parametrize("name", ["match", "company", "ijp", "session"])
+def test_measured_and_predicted_agree(results: list[Result], name: str) -> None:
+    apart = []
+    for result in results:
+        counted = result.counts.types[name]
+        found = intervals.hit_rate(counted.hits, counted.lookups)
+        predicted = theory.predict(result.scenario, result.population)[name]
+        assert found.hit_rate is not None
+        # Where nothing missed, the error is that of one miss.
+        error = max(found.standard_error or 0, 1 / found.lookups)
+        apart.append((found.hit_rate - predicted) / error)
+
+    assert np.abs(apart).max() <= 3, apart
+    assert abs(np.mean(apart)) <= 3 / np.sqrt(len(apart)), apart
+
+
+def test_without_warming_the_closed_form_holds_too() -> None:
+    scenario = scenarios.load("small").changed(users=1_500, days=3, warming="off")
+    result = virtual.run(scenario, seed=1)
+    counted = result.counts.types["match"]
+    found = intervals.hit_rate(counted.hits, counted.lookups)
+
+    assert found.hit_rate is not None
+    assert found.standard_error is not None
+    assert abs(found.hit_rate - theory.match(scenario, result.population)) <= 3 * found.standard_error
+
+
+def test_warming_everything_computes_more_for_the_same_hits() -> None:
+    scenario = scenarios.load("small").changed(users=100, days=2)
+    due, everything = (virtual.run(scenario.changed(warming=policy), seed=1) for policy in ("due", "everything"))
+
+    assert everything.warming.computed == everything.warming.users * scenario.popular_jobs
+    assert everything.warming.computed > 10 * due.warming.computed
+    assert hits(everything)["match"][0] == pytest.approx(hits(due)["match"][0], rel=0.002)
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def loadtest(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest", "validate", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+class _Links(HTMLParser):
+    outside: list[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.outside += [value for name, value in attrs if name in ("src", "href") and value and value[0] != "#"]
+
+
+def test_a_pass_prints_a_table_and_writes_a_report(tmp_path: Path) -> None:
+    run = loadtest("--scenario", "small", "--users", "1000", cwd=tmp_path)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    for name in ("match", "company", "ijp", "session"):
+        assert re.search(rf"^{name} .*PASS", run.stdout, re.MULTILINE)
+    document = json.loads((tmp_path / "report/verdict.json").read_text())
+    assert document.keys() >= VERDICT_KEYS
+    assert document["exit_code"] == 0
+    assert [(c["name"], c["target"]) for c in document["classes"]] == [
+        *(("match", 0.8), ("company", 0.9), ("ijp", 0.95), ("session", 0.99)),
+    ]
+    assert {n["node_type"] for n in document["sizing"]} == {"cache.t4g.medium", "cache.m6g.large"}
+    links = _Links()
+    links.feed((tmp_path / "report/report.html").read_text())
+    assert links.outside == []
+
+
+def test_a_missed_target_is_exit_code_3(tmp_path: Path) -> None:
+    run = loadtest("--scenario", "sceptical", "--users", "1000", "--days", "10", "--json", cwd=tmp_path)
+
+    document = json.loads(run.stdout)
+    verdicts = {c["name"]: c["verdict"] for c in document["classes"]}
+    assert run.returncode == document["exit_code"] == 3
+    assert verdicts["match"] == verdicts["company"] == "FAIL"
+
+
+def test_too_few_samples_are_exit_code_5(tmp_path: Path) -> None:
+    run = loadtest("--scenario", "small", "--users", "20", "--days", "1", cwd=tmp_path)
+
+    assert run.returncode == 5
+    assert "UNDECIDED" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--scenario", "expect"], 2, "there is no scenario 'expect'"),
+        (["--users", "0"], 2, "users is 0; it must be over 0"),
+        (["--days", "-1"], 2, "days is -1; it must be over 0"),
+        (["--seed", "-1"], 2, "--seed is -1; it must be 0 or more"),
+        (["--report", "/proc/report"], 1, "cannot be written to /proc/report"),
+    ],
+)
+def test_wrong_input_is_one_sentence(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    run = loadtest(*arguments, cwd=tmp_path)
+
+    assert run.returncode == code
+    assert message in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert run.stdout == ""
+
+
+def test_ctrl_c_stops_the_server_and_says_so(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED_HALFWAY],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = process.communicate()
+
+    assert process.returncode == 1
+    assert err == "loadtest: interrupted; the server is stopped and no report was written.\n"
+    folder = Path(out.strip())
+    assert folder.name.startswith("valkey-")
+    assert not folder.exists()
+
+
+_INTERRUPTED_HALFWAY = f"""
+import os, signal, sys
+from loadtest import virtual
+from loadtest.__main__ import main
+start = virtual.Pipeline.__init__
+def tell(self, path, *rest):
+    print(path.parent, flush=True)
+    start(self, path, *rest)
+virtual.Pipeline.__init__ = tell
+run = virtual._Driver.run
+def interrupted(self, progress):
+    def at_half(what, share):
+        if share > 0.5:
+            os.kill(os.getpid(), {int(signal.SIGINT)})
+    run(self, at_half)
+virtual._Driver.run = interrupted
+sys.exit(main(["validate", "--scenario", "small"]))
+"""
+
+
+def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
+    killed = _INTERRUPTED_HALFWAY.replace(
+        f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self._pipeline._socket.shutdown(2)"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", killed],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    assert run.stderr.startswith("loadtest: the server went away: ")
+    assert run.stderr.count("\n") == 1

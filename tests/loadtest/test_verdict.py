@@ -1,0 +1,97 @@
+"""Intervals, verdicts and exit codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.nodes import NODE_TYPES
+from loadtest import intervals, verdict
+from loadtest.errors import ExitCode
+from loadtest.intervals import Estimate
+from loadtest.verdict import NodeRow, Row, Verdict
+
+
+def estimate(low: float | None, high: float | None) -> Estimate:
+    return Estimate(1_000, 0.8, low, high, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.81, 0.85, Verdict.PASS),
+        (0.75, 0.79, Verdict.FAIL),
+        (0.79, 0.81, Verdict.UNDECIDED),
+        (0.80, 0.85, Verdict.UNDECIDED),
+        (None, None, Verdict.UNDECIDED),
+    ],
+)
+def test_the_interval_decides(low: float | None, high: float | None, expected: Verdict) -> None:
+    assert verdict.verdict_of(estimate(low, high), 0.80) is expected
+
+
+def row(result: Verdict | None) -> Row:
+    return Row("match", 0.8, 0.8, 0.7, 0.9, 0.8, 100, result, None)
+
+
+def node(result: Verdict, name: str = "cache.t4g.medium") -> NodeRow:
+    return NodeRow(name, 1, 1, result)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fits", "code"),
+    [
+        ([Verdict.PASS, Verdict.PASS], Verdict.PASS, ExitCode.PASS),
+        ([Verdict.PASS, Verdict.FAIL], Verdict.FAIL, ExitCode.TARGET_MISSED),
+        ([Verdict.UNDECIDED, Verdict.FAIL], Verdict.FAIL, ExitCode.UNDECIDED),
+        ([Verdict.PASS], Verdict.FAIL, ExitCode.DOES_NOT_FIT),
+        ([None], Verdict.PASS, ExitCode.UNDECIDED),
+        ([], Verdict.PASS, ExitCode.UNDECIDED),
+    ],
+)
+def test_the_first_that_applies_is_the_exit_code(rows: list[Any], fits: Verdict, code: ExitCode) -> None:
+    assert verdict.exit_code([row(result) for result in rows], [node(fits)], "cache.t4g.medium") is code
+
+
+def test_only_the_scenario_s_node_decides() -> None:
+    sizing = [node(Verdict.FAIL, "cache.t4g.medium"), node(Verdict.PASS, "cache.m6g.large")]
+
+    assert verdict.exit_code([row(Verdict.PASS)], sizing, "cache.m6g.large") is ExitCode.PASS
+
+
+def test_data_fits_what_the_reserve_leaves() -> None:
+    medium = NODE_TYPES["cache.t4g.medium"]
+
+    assert verdict.size(medium, medium.usable_bytes).verdict is Verdict.PASS
+    assert verdict.size(medium, medium.usable_bytes + 1).verdict is Verdict.FAIL
+
+
+def test_no_samples_are_never_a_pass() -> None:
+    nothing = intervals.hit_rate(np.zeros(100, dtype=np.int64), np.zeros(100, dtype=np.int64))
+    few = intervals.hit_rate(np.full(20, 100), np.full(20, 100))
+
+    assert nothing.hit_rate is None
+    assert verdict.verdict_of(nothing, 0.5) is verdict.verdict_of(few, 0.5) is Verdict.UNDECIDED
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Users with lists of 100 that hit or miss as one: an interval over keys would be ten times too narrow."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(400):
+        views = rng.poisson(3, size=300)
+        hits = rng.binomial(views, 0.8) * 100
+        found = intervals.hit_rate(hits, views * 100)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.8 <= found.high
+
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_all_hits_are_still_uncertain() -> None:
+    found = intervals.hit_rate(np.full(300, 10), np.full(300, 10))
+
+    assert (found.low, found.high) == (0.99, 1.0)

@@ -1,0 +1,112 @@
+"""What holds for the repository as a whole."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FORBIDDEN = {
+    "cache": {"infra", "loadtest", "scripts", "local", "tests", "benchmarks", "examples"},
+    "infra": {"loadtest", "scripts", "local", "tests", "benchmarks", "examples"},
+    "loadtest": {"infra", "scripts", "tests", "benchmarks", "examples"},
+    "local": {"loadtest", "scripts", "tests", "benchmarks", "examples"},
+    "scripts": {"tests", "benchmarks", "examples"},
+}
+# The model must be importable without Locust: importing it patches the whole process for gevent.
+LOCUST_ALLOWED = {"loadtest/locustfile.py"}
+
+
+def imported(path: Path) -> set[str]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module)
+    return modules
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_point_one_way(folder: str) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in (ROOT / folder).rglob("*.py")
+        for module in imported(path)
+        if module.split(".")[0] in FORBIDDEN[folder]
+    }
+
+    assert not wrong
+
+
+def test_only_the_locustfile_imports_locust() -> None:
+    importers = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "loadtest").rglob("*.py")
+        if any(module.split(".")[0] in ("locust", "gevent") for module in imported(path))
+    }
+
+    assert importers == LOCUST_ALLOWED
+
+
+def test_the_core_does_no_input_or_output() -> None:
+    outside = {"redis", "socket", "asyncio", "time", "threading", "os"}
+    core = ("flows", "layouts", "commands", "codec", "keys", "catalog", "nodes")
+
+    found = {name: imported(ROOT / f"cache/{name}.py") & outside for name in core}
+
+    assert found == {name: set() for name in core}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_code_is_clean(command: list[str]) -> None:
+    run = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_wheel_holds_the_library_alone(tmp_path: Path) -> None:
+    uv = subprocess.run(["make", "-s", "uv-path"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run([uv, "build", "-q", "--wheel", "-o", tmp_path, ROOT], check=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    environment = tmp_path / "environment"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, environment], check=True)
+    python = environment / "bin/python"
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, wheel], check=True)
+
+    listed = subprocess.run(
+        [uv, "pip", "list", "-q", "--format=json", "--python", python], capture_output=True, text=True, check=True
+    ).stdout
+    catalog = subprocess.run(
+        [python, "-m", "cache", "catalog", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    subprocess.run([python, "-c", "from cache import CacheService; import cache.warming"], cwd=tmp_path, check=True)
+
+    assert {package["name"] for package in json.loads(listed)} == {"roleferry-cache", "redis", "hiredis", "orjson"}
+    assert [cache_type["name"] for cache_type in json.loads(catalog)] == ["match", "company", "ijp", "session"]
+
+
+def test_a_plain_uv_sync_changes_nothing() -> None:
+    uv = subprocess.run(["make", "-s", "uv-path"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    planned = subprocess.run([uv, "sync", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+
+    assert "Would make no changes" in planned
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    targets = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    for target in ("validate", "test", "setup"):
+        assert f"make {target}" in readme
+        assert f"make {target}" in targets
