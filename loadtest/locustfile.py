@@ -6,6 +6,7 @@ validate`. From a cold start the hit rates are UNDECIDED; `--stationary-start` f
 
 from __future__ import annotations
 
+import socket
 import sys
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import scenarios, terminal, verdict
-from loadtest.errors import LoadTestError
+from loadtest.errors import ExitCode, LoadTestError
 from loadtest.live import Live
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
@@ -57,10 +58,21 @@ def _options(parser: Any) -> None:
 def _prepare(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return  # a worker learns the options and the host when the test starts
+    if environment.web_ui:
+        _check_port(environment.parsed_options.web_host or "", environment.parsed_options.web_port)
     _connect(environment)
     if environment.parsed_options.stationary_start:
         print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
         _run.live.write_stationary_start()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Locust's page would fail with a traceback, and the test would go on without it."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        print(f"loadtest: port {port} for Locust's page: {error.strerror}. Choose another --web-port.", file=sys.stderr)  # noqa: T201
+        sys.exit(int(ExitCode.ERROR))
 
 
 def _connect(environment: Any) -> None:

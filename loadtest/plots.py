@@ -34,7 +34,7 @@ def hit_rates(result: Result, judgement: Judgement) -> str:
             axis.set_title(f"{row.name}: {row.verdict}", loc="left", fontweight="bold")
             low = min([*rates, 100 * row.target, 100 * row.predicted])
             axis.set_ylim(low - (101 - low) * 0.15, 100 + (101 - low) * 0.05)
-        axes[0].legend(loc="lower right", ncols=3, frameon=False)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
         axes[-1].set_xlabel("virtual day")
         return _svg(figure)
 

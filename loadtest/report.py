@@ -22,8 +22,8 @@ _CSS = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111}
 table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}
-td.n,th.n{text-align:right}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
-.verdict{font-weight:700}svg{max-width:100%;height:auto}small{color:#444}
+td.n,th.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
+.verdict{font-weight:700}svg{max-width:100%;height:auto}
 """
 
 
@@ -97,6 +97,10 @@ def plan_bytes(result: Result) -> int:
     return sum(cache_type.item_size_bytes * cache_type.item_count for cache_type in result.scenario.catalog)
 
 
+def notes(judgement: Judgement) -> list[str]:
+    return [f"{row.name}: {row.note}." for row in judgement.rows if row.note]
+
+
 def warming_lines(result: Result) -> list[str]:
     done = result.warming
     if result.scenario.warming == "off":
@@ -142,7 +146,7 @@ def _verdict_table(judgement: Judgement) -> str:
     head = ("cache type", "target", "measured", "95 % interval", "predicted", "lookups", "verdict", "would flip at")
     rows = [
         (
-            escape(row.name) + (f"<br><small>{escape(row.note)}</small>" if row.note else ""),
+            escape(row.name),
             percent(row.target, 0),
             percent(row.measured),
             interval(row),
@@ -153,7 +157,7 @@ def _verdict_table(judgement: Judgement) -> str:
         )
         for row in judgement.rows
     ]
-    return _table(head, rows, numbers=range(1, 6))
+    return _table(head, rows, numbers=range(1, 6)) + _paragraphs(notes(judgement))
 
 
 def _sizing_table(result: Result, judgement: Judgement) -> str:

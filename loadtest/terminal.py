@@ -49,8 +49,7 @@ def show(result: Result, judgement: Judgement) -> None:
     )
     console.print(verdict_table(judgement.rows))
     console.print(_sizing_table(judgement))
-    lines = [*(f"{row.name}: {row.note}." for row in judgement.rows if row.note), *report.warming_lines(result)]
-    for line in [*lines, *report.counting_lines(result)]:
+    for line in [*report.notes(judgement), *report.warming_lines(result), *report.counting_lines(result)]:
         console.print(line, highlight=False)
 
 

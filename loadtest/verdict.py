@@ -179,7 +179,7 @@ def _first_lookup_row(result: Result, predicted: float) -> Row:
             estimate,
             predicted,
             flip_text=None,
-            note="not judged: what the rate would be if a visit's first lookup filled the entry instead of the login",
+            note="what the rate would be if a visit's first lookup filled the entry instead of the login",
         ),
         verdict=None,
     )

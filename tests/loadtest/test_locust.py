@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ from local.valkey import Valkey
 ROOT = Path(__file__).parents[2]
 
 
-def locust(host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def locust(host: str, *arguments: str, how: str = "--headless") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--host", host),
+            *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", how, "--host", host),
             # Visits often enough for a test of seconds, by night too.
             *("--only-summary", "--scenario", "small", "--sessions-per-user-day", "50000", "-u", "400", "-r", "400"),
             *arguments,
@@ -68,3 +69,14 @@ def test_a_wrong_scenario_is_exit_code_2() -> None:
 
     assert run.returncode == 2
     assert "sessions_per_user_day is -1.0; it must be over 0" in run.stderr
+
+
+def test_a_page_s_port_in_use_is_one_sentence() -> None:
+    with Valkey() as server, socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        run = locust(server.url, "--web-host", "127.0.0.1", "--web-port", port, "-t", "1s", how="--autostart")
+
+    assert run.returncode == 1
+    assert f"loadtest: port {port} for Locust's page: Address already in use" in run.stderr
+    assert "Traceback" not in run.stderr
