@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loadtest.virtual import Result
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
-_WIDTH_IN_A_FILE = 120
+_WIDTH_IN_A_FILE = 128
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def _first_lookup_row(result: Result, predicted: float) -> Row:
     estimate = intervals.hit_rate((counted.hits - visits).clip(min=0), counted.lookups)
     return replace(
         _row(
-            "session, first lookup a miss",
+            "session, first lookup",
             result.scenario.catalog.session.target_hit_rate,
             estimate,
             predicted,
