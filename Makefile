@@ -26,11 +26,12 @@ test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
+	@echo "Setting up .venv/, once …" >&2
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; %s is %s. Set PYTHON=/path/to/python3.11." % (sys.executable, sys.version.split()[0]))'
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --target .tools uv==$(UV_VERSION)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore --target .tools uv==$(UV_VERSION)
 	@touch $@
