@@ -243,10 +243,12 @@ class Platform:
     def _own(self, operation: Operation) -> list[CacheCall]:
         action, _, subject = operation
         if action is Action.REPLACE_VACANCY:
+            closed = self._job_of_slot[subject]
             self._job_of_slot[subject] = self._next_job
             self._next_job += 1
-        elif action is Action.UPDATE_JOB:
+            return [CacheCall(Call.INVALIDATE_JOB, -1, closed)]  # nobody asks for it again: its generation may go
+        if action is Action.UPDATE_JOB:
             return [CacheCall(Call.INVALIDATE_JOB, -1, self._job_of_slot[subject])]
-        elif action is Action.REFRESH_COMPANY:
+        if action is Action.REFRESH_COMPANY:
             return [CacheCall(Call.SET_COMPANY, -1, subject)]
         return []

@@ -73,7 +73,6 @@ class Result:
     warming_commands: int = 0
     warming_runs: int = 0
     warming_wall_s: float = 0.0
-    invalidations: int = 0
     server_lookups: int = 0
     commands: int = 0
     round_trips: int = 0
@@ -214,8 +213,6 @@ class _Driver:
             else:
                 if operation.action is Action.LOGIN:
                     self.result.counts.visits[operation.user] += 1
-                elif operation.action in (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB):
-                    self.result.invalidations += 1
                 tasks += [self._task(call) for call in self._platform.calls(operation, START_EPOCH_S + now)]
         self._pipeline.run(tasks)
 

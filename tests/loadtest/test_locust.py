@@ -38,7 +38,7 @@ def lookups(run: subprocess.CompletedProcess[str], name: str) -> int:
 
 def test_a_cold_start_is_undecided_and_says_why() -> None:
     with Valkey() as server:
-        run = locust(server.url, "-t", "6s")
+        run = locust(server.url, "-t", "4s")
 
     assert run.returncode == 5, run.stdout + run.stderr
     assert "the run started cold; add --stationary-start" in run.stdout
@@ -48,7 +48,7 @@ def test_a_cold_start_is_undecided_and_says_why() -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_stationary_start_is_judged(processes: int) -> None:
     with Valkey() as server:
-        run = locust(server.url, "-t", "8s", "--stationary-start", *(["--processes", "2"] if processes > 1 else []))
+        run = locust(server.url, "-t", "5s", "--stationary-start", *(["--processes", "2"] if processes > 1 else []))
 
     assert "Traceback" not in run.stderr
     assert re.search(r"^match .*PASS", run.stdout, re.MULTILINE), run.stdout + run.stderr
