@@ -101,7 +101,10 @@ class _Answers(mocks.Mocks):
                     "readerEndpointAddress": f"replica.{group}.example",
                     "configurationEndpointAddress": f"clustercfg.{group}.example",
                 }
+            case "Topic":
+                outputs["arn"] = f"arn:aws:sns:{inputs['region']}:{ACCOUNT}:{name}"
             case "Bucket":
+                outputs["arn"] = f"arn:aws:s3:::{name}"
                 outputs["bucketRegionalDomainName"] = f"{name}.s3.us-east-1.amazonaws.com"
             case "Distribution":
                 outputs["domainName"] = "d111111abcdef8.cloudfront.net"

@@ -310,7 +310,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_infra_imports_none_of_its_neighbours() -> None:
-    for path in (stack.ROOT / "infra").glob("*.py"):
+    for path in (stack.ROOT / "infra").rglob("*.py"):
         assert not imported(path) & {"loadtest", "scripts", "local", "tests"}, path
 
 
