@@ -22,6 +22,7 @@ APPLICATION_COMMANDS: Final = (
     "DEL",
     "EVAL",
     "EVALSHA",
+    "EXISTS",
     "EXPIRE",
     "GET",
     "GETEX",
@@ -33,8 +34,10 @@ APPLICATION_COMMANDS: Final = (
     "HMGET",
     "HSET",
     "MGET",
+    "PEXPIRE",
     "PING",
     "SET",
+    "TIME",
     "UNLINK",
 )
 CONNECTION_COMMANDS: Final = ("AUTH", "CLIENT|SETINFO", "CLIENT|SETNAME", "HELLO", "PING")
