@@ -126,3 +126,10 @@ def test_growing_prod_takes_one_setting() -> None:
 
     assert grown.node.name == "cache.m6g.large"
     assert grown.apply_immediately
+
+
+def test_pulumi_hands_its_configuration_over_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(stack.configuration("scale-out")))
+    stack.declare("scale-out")
+
+    assert settings.from_pulumi() == settings.read("scale-out", stack.configuration("scale-out"))
