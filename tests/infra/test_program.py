@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import os
+import runpy
+import sys
 from typing import TYPE_CHECKING, Any
 
+import pulumi
 import pytest
 import yaml
+from pulumi.runtime import mocks
 
 from tests.infra import stack
 
@@ -342,3 +346,21 @@ def test_snapshot(name: str, stacks: dict[str, Declared]) -> None:
         path.write_text(text)
 
     assert path.read_text() == text, "the stack changed: read the diff, then accept it with UPDATE_SNAPSHOTS=1"
+
+
+def test_pulumi_runs_the_folder_as_it_does_on_a_fresh_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi runs `infra/` as a program, from inside it and with it first on the path, without arguments."""
+    stack.declare("prod")  # leaves the mocks in place
+    exported: dict[str, Any] = {}
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(stack.configuration("prod")))
+    monkeypatch.setattr(sys, "argv", ["infra/"])
+    monkeypatch.chdir(stack.ROOT / "infra")
+    monkeypatch.setattr(pulumi, "export", exported.__setitem__)
+
+    @mocks.test  # type: ignore[untyped-decorator]
+    def run() -> None:
+        runpy.run_path(str(stack.ROOT / "infra"), run_name="__main__")
+
+    run()
+
+    assert set(exported) == OUTPUTS
