@@ -179,6 +179,6 @@ class Valkey:
 
     def _read_log(self) -> None:
         assert self._guard.stdout is not None
-        with contextlib.suppress(ValueError, OSError):
-            for line in self._guard.stdout:
+        with contextlib.suppress(ValueError, OSError), self._guard.stdout as lines:
+            for line in lines:
                 self._log.append(line.strip())

@@ -1,0 +1,39 @@
+"""`pulumi up` runs this without arguments; `python -m infra cost --stack prod` prints what the stack costs a month."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cache.catalog import CATALOG
+from infra import cost, program, settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(argv: list[str]) -> int:
+    """The command line's exit code: 0, or 2 for wrong usage or settings."""
+    parser = argparse.ArgumentParser(prog="python -m infra", description="RoleFerry's AWS stack, without Pulumi's CLI.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    priced = commands.add_parser("cost", help="print the monthly cost by resource")
+    priced.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
+    arguments = parser.parse_args(argv)
+    file = ROOT / f"Pulumi.{arguments.stack}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")))
+        print(f"stack {arguments.stack!r} has no {file.name}. Known: {known}.", file=sys.stderr)
+        return 2
+    try:
+        chosen = settings.from_file(file)
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(cost.table(chosen.stack, cost.lines(chosen, CATALOG)))
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(main(sys.argv[1:]))
+    program.main()

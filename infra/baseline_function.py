@@ -1,0 +1,87 @@
+"""The scheduled function that publishes each cache type's hit rate of the last seven days, in percent.
+
+It runs in AWS Lambda as one file: the standard library and boto3, nothing of this project.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+
+DAYS = 7
+HOUR = timedelta(hours=1)
+
+
+def handler(event: object, context: object) -> dict[str, float]:
+    """Lambda's entry point. Returns what was published, by cache type; an error of AWS fails the run."""
+    del event, context
+    return publish(
+        boto3.client("cloudwatch"),
+        namespace=os.environ["NAMESPACE"],
+        least_lookups=json.loads(os.environ["LEAST_LOOKUPS"]),
+        now=datetime.now(UTC),
+    )
+
+
+def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
+    """Publishes `HitRateBaseline` of each cache type in `least_lookups`, and returns it.
+
+    The week ends an hour before the last full hour, so that a drop is not part of what it is compared with. A type
+    with fewer lookups in the week than its least is left out: there is no baseline yet.
+    """
+    end = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    sums = _sums(cloudwatch, namespace, list(least_lookups), end - timedelta(days=DAYS), end)
+    baselines = {}
+    for cache_type, least in least_lookups.items():
+        hits, misses = sums[cache_type, "CacheHits"], sums[cache_type, "CacheMisses"]
+        if hits + misses >= least:
+            baselines[cache_type] = 100 * hits / (hits + misses)
+    if baselines:
+        cloudwatch.put_metric_data(
+            Namespace=namespace,
+            MetricData=[
+                {
+                    "MetricName": "HitRateBaseline",
+                    "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
+                    "Timestamp": now,
+                    "Unit": "Percent",
+                    "Value": value,
+                }
+                for cache_type, value in baselines.items()
+            ],
+        )
+    return baselines
+
+
+def _sums(
+    cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime
+) -> dict[tuple[str, str], float]:
+    series = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        StartTime=start,
+        EndTime=end,
+        MetricDataQueries=[
+            {
+                "Id": f"s{index}",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": namespace,
+                        "MetricName": metric,
+                        "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
+                    },
+                    "Period": 3600,
+                    "Stat": "Sum",
+                },
+            }
+            for index, (cache_type, metric) in enumerate(series)
+        ],
+    )
+    sums = dict.fromkeys(series, 0.0)
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            sums[series[int(result["Id"][1:])]] += sum(result["Values"])
+    return sums

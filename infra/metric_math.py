@@ -1,0 +1,92 @@
+"""How an alarm watches a cache type: period, traffic guard and expressions, from the catalogue. Pure.
+
+A guard keeps a rate of a few lookups from ringing. It must open in an ordinary daytime period, or the alarm never
+rings; and what it lets through must be enough to tell the target from the floor, or the alarm rings by chance. So the
+period is the shortest whose almost emptiest window (1 of 100) still holds enough, and the guard is that window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cache.catalog import CacheType, Catalog
+
+# CloudWatch keeps these periods free of the limits that shorter ones have.
+_PERIODS_S: Final = (300, 900, 3_600)
+# The share of daytime windows that may have less traffic than the guard. The requirement is 5 %.
+_CLOSED_SHARE: Final = 0.01
+# Standard errors between target and floor; with several periods of several needed, chance alone does not ring.
+_STANDARD_ERRORS: Final = 2
+# An alarm looks back half an hour at least, and rings when two thirds of it were low.
+_LOOK_BACK_S: Final = 1_800
+_LEAST_PERIODS: Final = 3
+DROP_PERIOD_S: Final = 3_600
+DROP_POINTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """`guard` is in lookups a period; M of N is `datapoints` of `periods`."""
+
+    period_s: int
+    guard: int
+    datapoints: int
+    periods: int
+
+
+def watch(cache_type: CacheType, catalog: Catalog, *, floor_percent: float) -> Watch:
+    """How the floor alarm of `cache_type` watches it."""
+    margin = cache_type.target_hit_rate - floor_percent / 100
+    spread = math.sqrt(cache_type.target_hit_rate * (1 - cache_type.target_hit_rate))
+    needed = (_STANDARD_ERRORS * spread / margin) ** 2
+    batch = lookups_per_view(cache_type, catalog)
+    for period_s in _PERIODS_S:
+        guard = guard_lookups(cache_type, catalog, period_s)
+        if guard / batch >= needed:
+            break
+    periods = max(_LEAST_PERIODS, _LOOK_BACK_S // period_s)
+    return Watch(period_s, guard, datapoints=periods * 2 // 3, periods=periods)
+
+
+def lookups_per_view(cache_type: CacheType, catalog: Catalog) -> int:
+    """Lookups that come together. A list view asks for all of a user's scores; they hit or miss as one."""
+    if cache_type.name == "match":
+        return max(1, catalog.match.item_count // catalog.ijp.item_count)
+    return 1
+
+
+def guard_lookups(cache_type: CacheType, catalog: Catalog, period_s: int) -> int:
+    """Lookups that all but 1 % of the daytime windows of `period_s` have; at least 1."""
+    batch = lookups_per_view(cache_type, catalog)
+    views = poisson_quantile(cache_type.lookups_per_minute_day / batch * period_s / 60, _CLOSED_SHARE)
+    return max(1, views * batch)
+
+
+def poisson_quantile(mean: float, share: float) -> int:
+    """The largest k such that fewer than k events happen in at most `share` of all windows."""
+    below, k = 0.0, 0
+    while True:
+        below += math.exp(k * math.log(mean) - mean - math.lgamma(k + 1))
+        if below > share:
+            return k
+        k += 1
+
+
+def rate(*, guard: int, otherwise: float) -> str:
+    """Hit rate in percent of the series `h` and `m`; with less traffic than the guard, `otherwise`.
+
+    Metric math takes a missing series as 0. With both missing there is no point, and the alarm's own treatment of
+    missing data decides.
+    """
+    return f"IF((h+m)>={guard}, 100*h/(h+m), {otherwise:g})"
+
+
+def drop(*, guard: int) -> str:
+    """Points that the hour's hit rate lies under the baseline `b`; 0 with less traffic than the guard.
+
+    A missing baseline counts as 0 and reads as a rise: the baseline function's own alarms tell of it.
+    """
+    return f"IF((h+m)>={guard}, b-100*h/(h+m), 0)"

@@ -1,0 +1,174 @@
+"""Alarms as resources, and the topics that they tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi_aws import cloudwatch, sns
+
+from infra import alarms
+from infra.encryption import Key, KeyArgs, operations_statements
+
+if TYPE_CHECKING:
+    from cache.catalog import Catalog
+    from infra.settings import Settings
+
+
+@dataclass(frozen=True)
+class NotificationsArgs:
+    """`key_arn` encrypts the topic; without one the component makes a key in its region."""
+
+    settings: Settings
+    region: str
+    account_id: pulumi.Input[str]
+    key_arn: pulumi.Input[str] | None = None
+
+
+class Notifications(pulumi.ComponentResource):
+    """The topic of one region, its subscriptions from the settings. Alarms can tell a topic of their region only."""
+
+    topic_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NotificationsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("roleferry:monitoring:Notifications", name, None, opts)
+        settings, child = args.settings, pulumi.ResourceOptions(parent=self)
+        key_arn = args.key_arn
+        if key_arn is None:
+            key_arn = Key(
+                f"{name}-key",
+                KeyArgs(
+                    settings.names,
+                    "alarms",
+                    "Alarm topic",
+                    args.region,
+                    args.account_id,
+                    protect=False,
+                    statements=operations_statements(args.region, args.account_id),
+                ),
+                child,
+            ).arn
+        topic = sns.Topic(
+            name,
+            name=settings.names.of("alarms"),
+            kms_master_key_id=key_arn,
+            region=args.region,
+            tags=settings.names.tags("alarms"),
+            opts=child,
+        )
+        sns.TopicPolicy(
+            name,
+            arn=topic.arn,
+            policy=pulumi.Output.json_dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Sid": "Alarms",
+                            "Effect": "Allow",
+                            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                            "Action": "sns:Publish",
+                            "Resource": topic.arn,
+                            "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
+                        }
+                    ],
+                }
+            ),
+            region=args.region,
+            opts=child,
+        )
+        for number, subscription in enumerate(settings.alarm_subscriptions):
+            sns.TopicSubscription(
+                f"{name}-{number}",
+                topic=topic.arn,
+                protocol=subscription.protocol,
+                endpoint=subscription.endpoint,
+                region=args.region,
+                opts=child,
+            )
+        self.topic_arn = topic.arn
+        self.register_outputs({"topic_arn": self.topic_arn})
+
+
+@dataclass(frozen=True)
+class CacheAlarmsArgs:
+    """`topic_arn` is the stack's region's, `global_topic_arn` that of CloudFront's."""
+
+    settings: Settings
+    catalog: Catalog
+    topic_arn: pulumi.Input[str]
+    global_topic_arn: pulumi.Input[str]
+    distribution_id: pulumi.Input[str]
+    baseline_function: str
+
+
+class CacheAlarms(pulumi.ComponentResource):
+    """Every alarm of the stack. A stack with `alarmActions` false has them, and tells nobody."""
+
+    def __init__(self, name: str, args: CacheAlarmsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("roleferry:monitoring:CacheAlarms", name, None, opts)
+        settings = args.settings
+        made = {
+            alarm.name: self._alarm(alarm, args)
+            for alarm in (
+                *alarms.hit_rate_alarms(settings, args.catalog),
+                *alarms.node_alarms(settings),
+                *alarms.cdn_alarms(settings, args.distribution_id),
+                *alarms.baseline_alarms(settings, args.baseline_function),
+            )
+        }
+        for composite in alarms.hit_rate_composites(settings, args.catalog):
+            cloudwatch.CompositeAlarm(
+                composite.name,
+                alarm_name=composite.name,
+                alarm_description=composite.text,
+                alarm_rule=composite.rule,
+                actions_enabled=settings.alarm_actions,
+                alarm_actions=[args.topic_arn],
+                ok_actions=[args.topic_arn],
+                tags=settings.names.tags(composite.kind),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[made[child] for child in composite.children]),
+            )
+        self.register_outputs({})
+
+    def _alarm(self, alarm: alarms.Alarm, args: CacheAlarmsArgs) -> cloudwatch.MetricAlarm:
+        settings = args.settings
+        topics = [args.global_topic_arn if alarm.region else args.topic_arn] if alarm.pages else []
+        queries = [
+            cloudwatch.MetricAlarmMetricQueryArgs(
+                id=identifier,
+                return_data=identifier == alarm.expression,
+                metric=cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                    namespace=metric.namespace,
+                    metric_name=metric.name,
+                    dimensions=metric.dimensions,
+                    stat=metric.stat,
+                    period=metric.period_s,
+                ),
+            )
+            for identifier, metric in alarm.metrics.items()
+        ]
+        if alarm.expression not in alarm.metrics:
+            queries.append(
+                cloudwatch.MetricAlarmMetricQueryArgs(
+                    id="value", expression=alarm.expression, label=alarm.kind, return_data=True
+                )
+            )
+        return cloudwatch.MetricAlarm(
+            alarm.name,
+            name=alarm.name,
+            alarm_description=alarm.text,
+            metric_queries=queries,
+            comparison_operator=alarm.comparison,
+            threshold=alarm.threshold,
+            datapoints_to_alarm=alarm.datapoints,
+            evaluation_periods=alarm.periods,
+            treat_missing_data=alarm.missing,
+            actions_enabled=settings.alarm_actions,
+            alarm_actions=topics,
+            ok_actions=topics,
+            region=alarm.region,
+            tags=settings.names.tags(alarm.kind),
+            opts=pulumi.ResourceOptions(parent=self),
+        )

@@ -1,0 +1,162 @@
+"""Where the cache lives: an existing VPC, or one made for it; and who reaches it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi_aws import cloudwatch, ec2, get_availability_zones_output, iam, vpc
+
+from infra.valkey import PORT
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+_ZONES = 2
+# 59 usable addresses a subnet: more than ElastiCache allows nodes in six shards of six.
+_SUBNET_PREFIX = 26
+
+
+@dataclass(frozen=True)
+class NetworkArgs:
+    settings: Settings
+    log_key_arn: pulumi.Input[str]
+
+
+class Network(pulumi.ComponentResource):
+    """`vpc_id`, `subnet_ids` and the cache's own security group, open to the application's groups alone."""
+
+    vpc_id: pulumi.Output[str]
+    subnet_ids: list[pulumi.Output[str]]
+    cache_security_group_id: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("roleferry:network:Network", name, None, opts)
+        settings, names = args.settings, args.settings.names
+        child = pulumi.ResourceOptions(parent=self)
+        if settings.vpc_id is None:
+            self._make_vpc(name, args, child)
+        else:
+            self.vpc_id = pulumi.Output.from_input(settings.vpc_id)
+            self.subnet_ids = [pulumi.Output.from_input(subnet) for subnet in settings.subnet_ids]
+        group = ec2.SecurityGroup(
+            f"{name}-cache",
+            name=names.of("cache"),
+            description=f"The cache of {names.stack}: in from the application, nothing out",
+            vpc_id=self.vpc_id,
+            # Connections that come in are answered without an egress rule.
+            tags=names.tags("cache"),
+            opts=child,
+        )
+        for source in settings.application_security_group_ids:
+            vpc.SecurityGroupIngressRule(
+                f"{name}-from-{source}",
+                security_group_id=group.id,
+                referenced_security_group_id=source,
+                ip_protocol="tcp",
+                from_port=PORT,
+                to_port=PORT,
+                description="The application",
+                tags=names.tags("cache"),
+                opts=child,
+            )
+        self.cache_security_group_id = group.id
+        self.register_outputs(
+            {
+                "vpc_id": self.vpc_id,
+                "subnet_ids": self.subnet_ids,
+                "cache_security_group_id": self.cache_security_group_id,
+            }
+        )
+
+    def _make_vpc(self, name: str, args: NetworkArgs, child: pulumi.ResourceOptions) -> None:
+        settings, names = args.settings, args.settings.names
+        made = ec2.Vpc(
+            name,
+            cidr_block=settings.vpc_cidr,
+            enable_dns_hostnames=True,
+            enable_dns_support=True,
+            tags=names.tags("vpc"),
+            opts=child,
+        )
+        zones = get_availability_zones_output(
+            state="available",
+            # Local zones, which have to be opted in to, have no ElastiCache nodes.
+            filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
+        )
+        ranges = ipaddress.ip_network(settings.vpc_cidr).subnets(new_prefix=_SUBNET_PREFIX)
+        self.vpc_id = made.id
+        self.subnet_ids = [
+            ec2.Subnet(
+                f"{name}-{index}",
+                vpc_id=made.id,
+                cidr_block=str(cidr),
+                availability_zone=zones.names[index],
+                map_public_ip_on_launch=False,
+                tags=names.tags(f"private-{index}"),
+                opts=child,
+            ).id
+            for index, cidr in zip(range(_ZONES), ranges, strict=False)
+        ]
+        # Without rules of ours the default group lets everything in it talk to everything.
+        ec2.DefaultSecurityGroup(
+            f"{name}-default", vpc_id=made.id, tags=names.tags("default-unused"), ingress=[], egress=[], opts=child
+        )
+        self._log_flows(name, args, child)
+
+    def _log_flows(self, name: str, args: NetworkArgs, child: pulumi.ResourceOptions) -> None:
+        names = args.settings.names
+        group = cloudwatch.LogGroup(
+            f"{name}-flow",
+            name=f"/aws/vpc/{names.of('flow')}",
+            kms_key_id=args.log_key_arn,
+            retention_in_days=args.settings.log_retention_days,
+            tags=names.tags("flow"),
+            opts=child,
+        )
+        role = iam.Role(
+            f"{name}-flow",
+            name=names.of("flow"),
+            assume_role_policy=json.dumps(assumed_by("vpc-flow-logs.amazonaws.com")),
+            tags=names.tags("flow"),
+            opts=child,
+        )
+        iam.RolePolicy(
+            f"{name}-flow",
+            name=names.of("flow"),
+            role=role.name,
+            policy=pulumi.Output.json_dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Effect": "Allow",
+                            "Action": ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                            "Resource": pulumi.Output.format("{0}:*", group.arn),
+                        }
+                    ],
+                }
+            ),
+            opts=child,
+        )
+        ec2.FlowLog(
+            f"{name}-flow",
+            vpc_id=self.vpc_id,
+            traffic_type="ALL",
+            log_destination_type="cloud-watch-logs",
+            log_destination=group.arn,
+            iam_role_arn=role.arn,
+            tags=names.tags("flow"),
+            opts=child,
+        )
+
+
+def assumed_by(service: str) -> dict[str, object]:
+    """The trust policy of a role that one AWS service takes."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
+    }

@@ -1,0 +1,19 @@
+"""What Pulumi declares and what AWS's API is sent for it, by resource type. Pure.
+
+Each translation takes the declared inputs, property by property: one that it does not know is an error, so that no
+setting gets lost on the way. `replaces` are the properties whose change makes a new resource. For the replication
+group they are those that the provider's schema marks ForceNew (hashicorp/terraform-provider-aws,
+internal/service/elasticache/replication_group.go at 001b636, which pulumi-aws 7 is generated from); for the others
+those that the API's own update call, named in `update`, does not take, the identity among them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from infra.translations import services, static_site
+
+if TYPE_CHECKING:
+    from infra.translations.base import Translation
+
+TRANSLATIONS: Final[dict[str, Translation]] = {**services.TRANSLATIONS, **static_site.TRANSLATIONS}

@@ -1,0 +1,70 @@
+"""What a translation is, and the pieces that most of them share. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Inputs: TypeAlias = Mapping[str, Any]
+    Convert: TypeAlias = Callable[[Any], Any]
+    Table: TypeAlias = Mapping[str, str | tuple[str, Convert]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: boto3's name of the service, the API's name of the operation."""
+
+    service: str
+    operation: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How one resource type is made. `calls` are in the order in which they are sent."""
+
+    calls: Callable[[Inputs], list[Call]]
+    replaces: frozenset[str]
+    update: str | None
+
+
+class UntranslatedError(LookupError):
+    """A declared property that the table does not know."""
+
+
+def pascal(value: Any) -> Any:
+    """Keys in Pascal case all the way down, as most of AWS's APIs have them."""
+    if isinstance(value, dict):
+        return {key[:1].upper() + key[1:]: pascal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [pascal(inner) for inner in value]
+    return value
+
+
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+# Properties that only the provider reads, for all types.
+_PROVIDERS_OWN: Final = frozenset({"region", "forceDestroy", "applyImmediately", "deletionWindowInDays"})
+
+
+def renamed(inputs: Inputs, table: Table, *, elsewhere: frozenset[str]) -> dict[str, Any]:
+    """The parameters that `table` names, converted. Properties `elsewhere` are for another call."""
+    parameters = {}
+    for key, value in inputs.items():
+        if key in _PROVIDERS_OWN or key in elsewhere:
+            continue
+        if key not in table:
+            raise UntranslatedError(f"property {key!r} has no translation. Known: {', '.join(table)}.")
+        entry = table[key]
+        name, convert = entry if isinstance(entry, tuple) else (entry, _same)
+        parameters[name] = convert(value)
+    return parameters
+
+
+def _same(value: Any) -> Any:
+    return value

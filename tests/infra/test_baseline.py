@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from infra import baseline_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.infra.stack import Declared
+
+NOW = datetime(2026, 11, 24, 10, 5, 30, tzinfo=UTC)
+NAMESPACE = "RoleFerry/Cache/prod"
+
+
+@pytest.fixture
+def cloudwatch() -> Iterator[tuple[Any, Stubber]]:
+    """A client that checks each request against AWS's model of the service, and its answers."""
+    client = boto3.client(
+        "cloudwatch",
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",  # noqa: S106
+    )
+    with Stubber(client) as stubber:
+        yield client, stubber
+        stubber.assert_no_pending_responses()
+
+
+def answer(stubber: Stubber, *series: list[float], more_at: str | None = None) -> None:
+    results = [
+        {"Id": f"s{index}", "Label": "", "Values": values, "Timestamps": [NOW] * len(values)}
+        for index, values in enumerate(series)
+    ]
+    stubber.add_response(
+        "get_metric_data", {"MetricDataResults": results} | ({"NextToken": more_at} if more_at else {})
+    )
+
+
+def published(stubber: Stubber, values: dict[str, float]) -> None:
+    stubber.add_response(
+        "put_metric_data",
+        {},
+        {
+            "Namespace": NAMESPACE,
+            "MetricData": [
+                {
+                    "MetricName": "HitRateBaseline",
+                    "Dimensions": [{"Name": "CacheType", "Value": name}],
+                    "Timestamp": NOW,
+                    "Unit": "Percent",
+                    "Value": value,
+                }
+                for name, value in values.items()
+            ],
+        },
+    )
+
+
+def test_baseline_is_the_ratio_of_the_weeks_sums(cloudwatch: tuple[Any, Stubber]) -> None:
+    client, stubber = cloudwatch
+    answer(stubber, [90, 10], [0, 100], [300], [])
+    published(stubber, {"match": 50.0, "session": 100.0})
+
+    least = {"match": 200, "session": 1}
+    assert baseline_function.publish(client, namespace=NAMESPACE, least_lookups=least, now=NOW) == {
+        "match": 50.0,
+        "session": 100.0,
+    }
+
+
+def test_too_little_traffic_gives_no_baseline(cloudwatch: tuple[Any, Stubber]) -> None:
+    client, stubber = cloudwatch
+    answer(stubber, [90], [9])
+
+    assert baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 100}, now=NOW) == {}
+
+
+def test_pages_are_added_up(cloudwatch: tuple[Any, Stubber]) -> None:
+    client, stubber = cloudwatch
+    answer(stubber, [60], [40], more_at="more")
+    answer(stubber, [100], [0])
+    published(stubber, {"match": 80.0})
+
+    assert baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
+
+
+def test_week_ends_an_hour_before_the_last_full_hour(cloudwatch: tuple[Any, Stubber]) -> None:
+    client, _ = cloudwatch
+    asked: list[dict[str, Any]] = []
+
+    class Paginator:
+        def paginate(self, **request: Any) -> list[dict[str, Any]]:
+            asked.append(request)
+            return []
+
+    client.get_paginator = lambda _: Paginator()
+    baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
+
+    assert asked[0]["EndTime"] == datetime(2026, 11, 24, 9, tzinfo=UTC)
+    assert asked[0]["EndTime"] - asked[0]["StartTime"] == timedelta(days=7)
+
+
+def test_declared_function_is_this_file_with_what_it_reads(declared: Declared) -> None:
+    function = declared.one("Function").inputs
+
+    assert function["handler"] == "baseline_function.handler"
+    variables = function["environment"]["variables"]
+    assert variables["NAMESPACE"] == declared.settings.names.metric_namespace
+    assert set(json.loads(variables["LEAST_LOOKUPS"])) == {"match", "company", "ijp", "session"}
+    assert declared.one("EventRule").inputs["scheduleExpression"] == "cron(5 * * * ? *)"
+    assert declared.one("EventTarget").inputs["rule"] == declared.one("EventRule").inputs["name"]
+
+
+def test_function_may_do_no_more_than_it_needs(declared: Declared) -> None:
+    statements = json.loads(declared.one("RolePolicy", "baseline").inputs["policy"])["Statement"]
+
+    allowed = {
+        action
+        for statement in statements
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert allowed == {
+        "cloudwatch:GetMetricData",
+        "cloudwatch:PutMetricData",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    assert statements[1]["Condition"]["StringEquals"]["cloudwatch:namespace"] == variables_namespace(declared)
+    assert statements[2]["Resource"].endswith(":*")
+
+
+def variables_namespace(declared: Declared) -> str:
+    return str(declared.one("Function").inputs["environment"]["variables"]["NAMESPACE"])

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cache.catalog import CATALOG
+from infra import alarms, cost, metric_math
+from infra.settings import Settings
+from tests.infra import stack
+
+if TYPE_CHECKING:
+    from tests.infra.stack import Declared
+
+DOCS = stack.ROOT / "docs"
+PAGE = (DOCS / "infra.md").read_text()
+
+
+def test_every_alarm_kind_has_its_runbook_and_no_runbook_is_left_over(declared: Declared) -> None:
+    alarm_kinds = {
+        alarm.kind
+        for alarm in (
+            *alarms.hit_rate_alarms(declared.settings, CATALOG),
+            *alarms.node_alarms(declared.settings),
+            *alarms.cdn_alarms(declared.settings, ""),
+            *alarms.baseline_alarms(declared.settings, ""),
+        )
+    }
+    kinds = alarm_kinds | {composite.kind for composite in alarms.hit_rate_composites(declared.settings, CATALOG)}
+
+    pages = {path.stem for path in (DOCS / "runbooks").glob("*.md")}
+    assert kinds <= pages
+    if declared.settings.node.burstable:
+        assert pages == kinds
+    for resource in (*declared.of("MetricAlarm"), *declared.of("CompositeAlarm")):
+        page = resource.inputs["alarmDescription"].rpartition("Runbook: ")[2]
+        assert (stack.ROOT / page).is_file(), resource.urn
+
+
+def test_every_setting_and_output_is_documented(prod: Declared) -> None:
+    settings = {field.alias or "" for name, field in Settings.model_fields.items() if name != "stack"}
+
+    missing = {name for name in settings | set(prod.outputs) if f"`{name}`" not in PAGE}
+    assert not missing
+
+
+def test_documented_costs_are_the_computed_ones(stacks: dict[str, Declared]) -> None:
+    for name, declared in stacks.items():
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"{cost.total(cost.lines(declared.settings, CATALOG)):.2f}" in row
+
+
+def test_documented_guards_are_the_computed_ones(prod: Declared) -> None:
+    for cache_type in CATALOG:
+        floor = prod.settings.floor_percent(cache_type)
+        watch = metric_math.watch(cache_type, CATALOG, floor_percent=floor)
+        guard = f"{watch.period_s // 60} min | {watch.guard:,} | {watch.datapoints} of {watch.periods}"
+        assert f"| {cache_type.name} | {guard} |" in PAGE
+
+
+def test_drawn_dashboard_has_every_row(prod: Declared) -> None:
+    widgets = json.loads(prod.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"])["widgets"]
+    drawn = [line for line in PAGE.splitlines() if line.startswith("+--")]
+
+    assert len(drawn) == 1 + len({widget["y"] for widget in widgets})
+    for title in ("Memory", "Evictions", "CPU credits", "Latency of reads"):
+        assert any(widget["properties"]["title"] == title for widget in widgets)
+        assert title in PAGE
