@@ -25,9 +25,9 @@ MISSES: Final = "CacheMisses"
 BASELINE: Final = "HitRateBaseline"
 RUNBOOKS: Final = "docs/runbooks"
 
-# CPU credits of burstable types: 24 an hour, at most 576 for cache.t4g.medium, where a fully busy node of two vCPUs
-# spends 120 an hour (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-credits-baseline-concepts.html,
-# read 2026-11). At this balance 90 minutes of full load are left.
+# CPU credits of cache.t4g.medium: 24 an hour, at most 576; a fully busy node of two vCPUs spends 120 an hour
+# (https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/CacheNodes.SupportedTypes.html). At this balance 90 minutes
+# of full load are left.
 CREDITS_LEFT: Final = 144
 # AWS recommends 90 % of one vCPU's share for the host, as the engine's main thread keeps to one vCPU.
 CPU_PERCENT_OF_ONE_VCPU: Final = 90

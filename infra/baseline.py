@@ -11,7 +11,7 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_
 
 from infra import metric_math
-from infra.network import assumed_by
+from infra.statements import assumed_by, publish_metrics
 
 if TYPE_CHECKING:
     from cache.catalog import Catalog
@@ -125,13 +125,3 @@ class Baseline(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[permission]),
         )
         self.register_outputs({"function_name": self.function_name})
-
-
-def publish_metrics(namespace: str) -> dict[str, object]:
-    """The statement that lets one publish metrics in `namespace` and no other."""
-    return {
-        "Effect": "Allow",
-        "Action": "cloudwatch:PutMetricData",
-        "Resource": "*",
-        "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
-    }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi_aws import cloudwatch, ec2, get_availability_zones_output, iam, vpc
 
+from infra.statements import assumed_by
 from infra.valkey import PORT
 
 if TYPE_CHECKING:
@@ -152,11 +153,3 @@ class Network(pulumi.ComponentResource):
             tags=names.tags("flow"),
             opts=child,
         )
-
-
-def assumed_by(service: str) -> dict[str, object]:
-    """The trust policy of a role that one AWS service takes."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
-    }

@@ -16,12 +16,6 @@ from cache.nodes import RESERVED_MEMORY_PERCENT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SOURCE: Final = (
-    "Engine specific parameters, https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Engine.html "
-    "(the archived tables of ParameterGroups.Redis.html, read 2026-11; Valkey 7.2 has the parameters of Redis OSS 7, "
-    "Valkey 8 and 9 are compatible with them)"
-)
-
 # Engine versions on ElastiCache and their parameter group families:
 # https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/engine-versions.html (read 2026-11).
 FAMILIES: Final = {
@@ -64,7 +58,9 @@ class Words:
 _YES_NO: Final = Words(("yes", "no"))
 _U32: Final = 2**32 - 1
 
-# The parameters that the families valkey7, valkey8 and valkey9 all let one modify, as far as a cache needs them.
+# The parameters that the families valkey7, valkey8 and valkey9 all let one modify, as far as a cache needs them, by
+# https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Engine.html: Valkey 7.2 has the parameters of
+# Redis OSS 7, and those of Valkey 8 are compatible with them.
 MODIFIABLE: Final[dict[str, Numbers | Words]] = {
     "activedefrag": _YES_NO,
     "activerehashing": _YES_NO,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi_aws import iam
 
-from infra.baseline import publish_metrics
+from infra.statements import publish_metrics
 
 if TYPE_CHECKING:
     from infra.settings import Settings

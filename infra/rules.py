@@ -130,7 +130,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("maintenanceWindow", "snapshotWindow"), _windows),
     (("parameterOverrides",), _parameters),
     (("vpcId", "subnetIds", "vpcCidr"), _network),
-    (("loadTestUser", "extraKeyPatterns", "stack"), _access),
+    (("loadTestUser", "extraKeyPatterns"), _access),
     (("domainNames", "certificateArn"), _site),
     (("hitRateFloors",), _floors),
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cache.catalog import CacheType
 
 PROJECT: Final = "roleferry-cache"
+STACK_KEY: Final = "pulumi:stack"
 # "Drops by more than 10 %", read as points of hit rate below the target.
 FLOOR_POINTS: Final = 10
 # ElastiCache takes replication group ids of up to 40 characters, S3 names of up to 63; the longest names here are
@@ -76,7 +77,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True, extra="forbid", frozen=True)
 
-    stack: str
+    # Not to be set: a setting called `stack` is refused as any unknown one.
+    stack: str = Field(alias=STACK_KEY)
     region: str = Field(alias="aws:region", pattern=r"^[a-z]{2}(-[a-z]+)+-[1-9]$")
     owner: str = Field(default="devops", min_length=1, max_length=256, description="Tag Owner on every resource.")
 
@@ -155,7 +157,7 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
             f"stack {stack!r}: a name has 1 to 20 small letters, digits and single hyphens, and starts with a letter, "
             "because it is part of every physical name. Create the stack under another name."
         )
-    given: dict[str, Any] = {"stack": stack if not problems else "invalid"}
+    given: dict[str, Any] = {STACK_KEY: stack if not problems else "invalid"}
     for key, text in configuration.items():
         namespace, _, name = key.partition(":")
         if key == "aws:region":
@@ -199,7 +201,7 @@ def from_file(path: Path) -> Settings:
 
 
 # Stand-ins for required settings that are missing or wrong, so that the rules about the others can still be judged.
-_FILLERS: Final = {"stack": "invalid", "aws:region": "us-east-1", "cacheNodeType": next(iter(NODE_TYPES))}
+_FILLERS: Final = {STACK_KEY: "invalid", "aws:region": "us-east-1", "cacheNodeType": next(iter(NODE_TYPES))}
 
 
 def _decoded(text: str) -> Any:
@@ -218,8 +220,8 @@ def _told(stack: str, detail: ErrorDetails, given: Mapping[str, Any]) -> str:
     where = f"Set it with: pulumi config set --stack {stack} {key if top == 'aws:region' else top}"
     if detail["type"] == "missing":
         return f"{key} is not set. {where} <value>"
-    if detail["type"] == "extra_forbidden":
-        known = ", ".join(sorted(field.alias or name for name, field in Settings.model_fields.items()))
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        known = ", ".join(sorted({field.alias or name for name, field in Settings.model_fields.items()} - {STACK_KEY}))
         return f"{key} is no setting. Known: {known}. Remove it with: pulumi config rm --stack {stack} {top}"
     value = given.get(top) if len(detail["loc"]) == 1 else detail.get("input", given.get(top))
     return f"{key} is {value!r}: {detail['msg'].removeprefix('Value error, ')}. {where}"

@@ -158,16 +158,16 @@ def _subscription(inputs: Inputs) -> list[Call]:
 
 
 TRANSLATIONS: Final[dict[str, Translation]] = {
-    "aws:cloudfront/cachePolicy:CachePolicy": Translation(_cache_policy, frozenset({"name"}), "UpdateCachePolicy"),
+    "aws:cloudfront/cachePolicy:CachePolicy": Translation(_cache_policy, frozenset(), "UpdateCachePolicy"),
     "aws:cloudfront/distribution:Distribution": Translation(_distribution, frozenset(), "UpdateDistribution"),
     "aws:cloudfront/monitoringSubscription:MonitoringSubscription": Translation(
         _subscription, frozenset({"distributionId"}), None
     ),
     "aws:cloudfront/originAccessControl:OriginAccessControl": Translation(
-        _access_control, frozenset({"name"}), "UpdateOriginAccessControl"
+        _access_control, frozenset(), "UpdateOriginAccessControl"
     ),
     "aws:cloudfront/responseHeadersPolicy:ResponseHeadersPolicy": Translation(
-        _headers_policy, frozenset({"name"}), "UpdateResponseHeadersPolicy"
+        _headers_policy, frozenset(), "UpdateResponseHeadersPolicy"
     ),
     "aws:s3/bucket:Bucket": Translation(_bucket, frozenset({"bucket"}), None),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _put(

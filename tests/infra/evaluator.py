@@ -1,7 +1,7 @@
 """Evaluates the metric math of the alarms, and an alarm over its periods, by CloudWatch's documented rules.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html and
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html (read 2026-11). As far as
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html. As far as
 the alarms use them: arithmetic, comparisons and IF over series of one period. A missing value counts as 0 beside a
 value that is there; with every series missing there is no point; a division by zero drops the point.
 """

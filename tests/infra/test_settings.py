@@ -60,6 +60,8 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"hitRateFloors": {"match": 101}}, "over 0 and under the target, 80"),
         ({"memoryAlarmPercent": "120"}, "memoryAlarmPercent is '120'"),
         ({"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x"}, "come together"),
+        ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
+        ({"stack": "scale-up", "loadTestUser": "true"}, "FLUSHALL would empty the cache of prod"),
         ({"cacheNodetype": "cache.m6g.large"}, "cacheNodetype is no setting. Known: alarmActions,"),
         ({"alarmSubscriptions": [{"protocol": "sms", "endpoint": "+1"}]}, "alarmSubscriptions.0.protocol is 'sms'"),
     ],
