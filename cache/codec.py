@@ -14,6 +14,7 @@ record holds exactly the seven fields of `PACKED_FIELDS` within their ranges; an
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import struct
@@ -48,12 +49,13 @@ _ORJSON_OPTIONS: Final = (
 )
 
 
-class _Undecodable:
-    def __repr__(self) -> str:
-        return "UNDECODABLE"
+class Undecodable(enum.Enum):
+    """Stands for bytes that hold no value of the library."""
+
+    UNDECODABLE = enum.auto()
 
 
-UNDECODABLE: Final = _Undecodable()
+UNDECODABLE: Final = Undecodable.UNDECODABLE
 
 
 def encode(value: Json) -> bytes:

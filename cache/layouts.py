@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from cache import codec, commands, keys, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Reply
@@ -39,6 +39,18 @@ class Scores:
     job_generations: dict[int, bytes | None]
     misses: dict[str, int] = field(default_factory=dict)
     newer: set[int] = field(default_factory=set)
+
+    def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
+        """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
+
+        value no newer release wrote.
+        """
+        fences = {}
+        for job_id in job_ids:
+            stamp = self.job_generations[job_id]
+            if self.user_generation is not None and stamp is not None and job_id not in self.newer:
+                fences[job_id] = (self.user_generation, stamp)
+        return fences
 
 
 class Layout(Protocol):
@@ -76,6 +88,10 @@ def _miss(scores: Scores, reason: str) -> None:
     scores.misses[reason] = scores.misses.get(reason, 0) + 1
 
 
+def _each(generations: Reply, jobs: int) -> list[bytes | None]:
+    return [None] * jobs if generations == commands.WRONG_TYPE else generations
+
+
 class HashLayout:
     """One hash per user."""
 
@@ -91,8 +107,10 @@ class HashLayout:
         return 1
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        stored, generations = replies
-        if len(job_ids) >= _WHOLE_HASH_FROM:
+        stored, generations = replies[0], _each(replies[1], len(job_ids))
+        if stored == commands.WRONG_TYPE:
+            user_generation, values = None, [commands.WRONG_TYPE] * len(job_ids)
+        elif len(job_ids) >= _WHOLE_HASH_FROM:
             if type(stored) is list:
                 pairs = iter(stored)
                 stored = dict(zip(pairs, pairs, strict=True))
@@ -139,7 +157,9 @@ class KeysLayout:
         return jobs
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        values, user_generation, generations = replies
+        values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
+        if user_generation == commands.WRONG_TYPE:
+            user_generation = None
         scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
