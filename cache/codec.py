@@ -119,6 +119,14 @@ def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
     return None
 
 
+def score_head(raw: bytes) -> tuple[int, bytes] | None:
+    """(deadline, job's generation) of a score, or None for bytes that are no score."""
+    if len(raw) <= _SCORE_HEAD.size or raw[0] not in (FORMAT_SCORE_PACKED, FORMAT_SCORE_JSON):
+        return None
+    _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
+    return deadline, generation
+
+
 def is_newer(raw: bytes) -> bool:
     """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
     return bool(raw) and raw[0] > NEWEST_FORMAT

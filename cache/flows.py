@@ -492,7 +492,9 @@ class Flows:
         whole = [keys.ijp(user_id), keys.session(user_id)]
         return (
             yield from self._invalidate(
-                _forget_scores(user_id), *(commands.delete(key, keys.lease(key)) for key in whole)
+                _forget_scores(user_id),
+                commands.delete(keys.warm_stamp(user_id)),
+                *(commands.delete(key, keys.lease(key)) for key in whole),
             )
         )
 

@@ -29,6 +29,11 @@ def match_score(user_id: int, job_id: int) -> str:
     return f"match:{_checked('user_id', user_id)}:{_checked('job_id', job_id)}"
 
 
+def warm_stamp(user_id: int) -> str:
+    """Layout keys: what warming noted about a user."""
+    return f"match:{_checked('user_id', user_id)}:warm"
+
+
 def score_field(job_id: int) -> bytes:
     """A job's field in `match:{user_id}` and in the hash of job generations."""
     return b"%d" % _checked("job_id", job_id)

@@ -62,10 +62,29 @@ class Layout(Protocol):
     def data_reads(self, jobs: int) -> int: ...
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores: ...
     def write(
-        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+        self,
+        user_id: int,
+        generation: bytes,
+        entries: dict[int, bytes],
+        *,
+        ttl_s: int,
+        now: int,
+        stamp: bytes | None = None,
     ) -> tuple[Command, ...]: ...
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         """(whether the write was accepted, keys that it read)."""
+
+    def read_stamp(self, user_id: int) -> Command:
+        """Asks for the user's generation and the stamp that warming left; `stamp_reads` keys."""
+
+    stamp_reads: int
+
+    def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]: ...
+    def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
+        """Asks for what `parse_deadlines` wants; `data_reads` keys."""
+
+    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
+        """`{job_id: (deadline, job's generation)}` of the stored scores, expired and invalidated ones included."""
 
 
 def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, now: float) -> None:
@@ -92,6 +111,19 @@ def _each(generations: Reply, jobs: int) -> list[bytes | None]:
     return [None] * jobs if generations == commands.WRONG_TYPE else generations
 
 
+def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
+    """A reply in RESP3 is a dict, in RESP2 a flat list."""
+    if isinstance(hgetall, dict):
+        return hgetall
+    pairs = iter(hgetall)
+    return dict(zip(pairs, pairs, strict=True))
+
+
+def _deadlines(entries: Iterable[tuple[int, bytes | None]]) -> dict[int, tuple[int, bytes]]:
+    heads = ((job_id, codec.score_head(raw)) for job_id, raw in entries if raw is not None)
+    return {job_id: head for job_id, head in heads if head is not None}
+
+
 class HashLayout:
     """One hash per user."""
 
@@ -111,9 +143,7 @@ class HashLayout:
         if stored == commands.WRONG_TYPE:
             user_generation, values = None, [commands.WRONG_TYPE] * len(job_ids)
         elif len(job_ids) >= _WHOLE_HASH_FROM:
-            if type(stored) is list:
-                pairs = iter(stored)
-                stored = dict(zip(pairs, pairs, strict=True))
+            stored = _as_dict(stored)
             user_generation = stored.get(b"g")
             values = [stored.get(b"%d" % job_id) for job_id in job_ids]
         else:
@@ -127,16 +157,42 @@ class HashLayout:
         return scores
 
     def write(
-        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+        self,
+        user_id: int,
+        generation: bytes,
+        entries: dict[int, bytes],
+        *,
+        ttl_s: int,
+        now: int,
+        stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
         words: list[bytes] = []
         for job_id, entry in entries.items():
             words += (keys.score_field(job_id), entry)
+        if stamp is not None:
+            words += (b"w", stamp)
         key = keys.match(user_id)
         return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=words),)
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         return replies[0] > 0, max(replies[0], 1)
+
+    stamp_reads = 1
+
+    def read_stamp(self, user_id: int) -> Command:
+        return commands.hmget(keys.match(user_id), b"g", b"w")
+
+    def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
+        generation, stamp = reply
+        return generation, stamp
+
+    def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
+        del job_ids
+        return commands.hgetall(keys.match(user_id))
+
+    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
+        stored = _as_dict(reply)
+        return _deadlines((job_id, stored.get(b"%d" % job_id)) for job_id in job_ids)
 
 
 class KeysLayout:
@@ -174,7 +230,14 @@ class KeysLayout:
         return scores
 
     def write(
-        self, user_id: int, generation: bytes, entries: dict[int, bytes], *, ttl_s: int, now: int
+        self,
+        user_id: int,
+        generation: bytes,
+        entries: dict[int, bytes],
+        *,
+        ttl_s: int,
+        now: int,
+        stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
         # The generation must outlive every score that carries it; EXPIRE does nothing where it is gone. `now` is
         # the other layout's need: here each key has a TTL of its own.
@@ -185,10 +248,28 @@ class KeysLayout:
                 commands.set_for(keys.match_score(user_id, job_id), entry + generation, ttl_s)
                 for job_id, entry in entries.items()
             ),
+            *([commands.set_for(keys.warm_stamp(user_id), stamp + generation, ttl_s)] if stamp is not None else []),
         )
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         return bool(replies[0]), 0
+
+    stamp_reads = 2
+
+    def read_stamp(self, user_id: int) -> Command:
+        return commands.mget([keys.match(user_id), keys.warm_stamp(user_id)])
+
+    def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
+        generation, stamp = reply
+        if not stamp or not generation or not stamp.endswith(generation):
+            return generation, None
+        return generation, stamp[: -len(generation)]
+
+    def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
+        return commands.mget([keys.match_score(user_id, job_id) for job_id in job_ids])
+
+    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
+        return _deadlines(zip(job_ids, reply, strict=True))
 
 
 LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}

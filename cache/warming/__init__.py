@@ -1,0 +1,218 @@
+"""Warming: the popular jobs' scores of active users, computed before anybody asks.
+
+Theory of operation
+-------------------
+A run does not read the scores of every user. Beside a user's scores lies a stamp of 12 bytes: the version of the list
+of jobs that was warmed, and the earliest expiry. From it the run tells, per user, what there is to do:
+
+* same list, nothing expires before the next run: nothing;
+* another list that this process knows, nothing expires: compute what is new in the list;
+* otherwise: read which scores are there and when they expire, compute what is missing or would expire within half a
+  TTL. Half, so that a user's scores keep expiring together and a user is read about once a day.
+
+A job that is new in the list expires with the user's others, for the same reason: its TTL is shortened, never
+lengthened. A list's version covers the generations of its jobs, so that an invalidated job is computed again. The
+stamp lies with the scores: whatever removes them removes it. Every write carries the generations that were read before
+its scores were computed; one that an invalidation overtook is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cache import codec, commands, keys
+from cache.commands import Compute, Send, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cache.codec import Json
+    from cache.commands import Command, Flow, Reply
+    from cache.flows import Flows
+
+CHUNK_USERS: Final = 500
+# A run must renew what would expire before the next one ends: one interval, and a quarter for a late one.
+INTERVAL_S: Final = 3_600
+HORIZON_S: Final = INTERVAL_S + INTERVAL_S // 4
+_KNOWN_LISTS: Final = 200
+_STAMP: Final = struct.Struct(">8sI")
+
+
+@dataclass(slots=True)
+class WarmingCounts:
+    """What a run did. `keys_read` are the server's lookups for it, apart from those of pages."""
+
+    users: int = 0
+    users_due: int = 0
+    users_read: int = 0
+    computed: int = 0
+    refused: int = 0
+    keys_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one user needs: the jobs to compute, until when they hold, and the stamp's earliest expiry."""
+
+    user: int
+    generation: bytes
+    jobs: list[int]
+    deadline: int
+    due: int
+
+
+class Warmer:
+    """Warms lists of jobs for users, through the flows of a service. Keeps the last lists it warmed."""
+
+    def __init__(self, flows: Flows, *, everything: bool = False) -> None:
+        """`everything` computes every score of every user at every run, as a comparison."""
+        self._flows = flows
+        self._everything = everything
+        self._lists: OrderedDict[bytes, dict[int, bytes]] = OrderedDict()
+
+    def run(self, user_ids: Sequence[int], job_ids: Sequence[int]) -> Flow[WarmingCounts]:
+        """One run over all users. Steps `Compute(({user_id: [job_id, …]},))`, answered by `{user_id: {job_id: score}}`.
+
+        Users whose chunk the server did not answer for stay as they are, and are due at the next run.
+        """
+        counts = WarmingCounts(users=len(user_ids))
+        generations = yield from self._generations(job_ids, counts)
+        if generations is None:
+            return counts
+        version = _version(generations)
+        self._lists[version] = generations
+        self._lists.move_to_end(version)
+        while len(self._lists) > _KNOWN_LISTS:
+            self._lists.popitem(last=False)
+        for start in range(0, len(user_ids), CHUNK_USERS):
+            yield from self._chunk(user_ids[start : start + CHUNK_USERS], version, generations, counts)
+        self._flows.stats.bookkept(counts.keys_read)
+        return counts
+
+    def _generations(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[dict[int, bytes] | None]:
+        fields = [keys.score_field(job_id) for job_id in job_ids]
+        ensure = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
+        replies = yield Send((ensure,))
+        if isinstance(replies, Unavailable):
+            return None
+        counts.keys_read += 1
+        return dict(zip(job_ids, replies[0], strict=True))
+
+    def _chunk(
+        self, user_ids: Sequence[int], version: bytes, generations: dict[int, bytes], counts: WarmingCounts
+    ) -> Flow[None]:
+        stamps = yield from self._stamps(user_ids, counts)
+        horizon = int(self._flows.clock.now()) + HORIZON_S
+        plans: list[_Plan] = []
+        unclear: list[tuple[int, bytes]] = []
+        for user, (generation, raw) in stamps.items():
+            stamped, due = _STAMP.unpack(raw) if raw is not None and len(raw) == _STAMP.size else (b"", 0)
+            known = self._lists.get(stamped)
+            if known is None or due <= horizon or self._everything:
+                unclear.append((user, generation))
+            elif stamped != version:
+                new = [job for job, stamp in generations.items() if known.get(job) != stamp]
+                plans.append(_Plan(user, generation, new, due, due))
+        plans += yield from self._look(unclear, generations, counts)
+        counts.users_due += len(plans)
+        if plans:
+            yield from self._fill(plans, version, generations, counts)
+
+    def _stamps(self, user_ids: Sequence[int], counts: WarmingCounts) -> Flow[dict[int, tuple[bytes, bytes | None]]]:
+        layout = self._flows.layout
+        replies = yield Send(tuple(layout.read_stamp(user) for user in user_ids))
+        if isinstance(replies, Unavailable):
+            return {}
+        counts.keys_read += layout.stamp_reads * len(user_ids)
+        parsed = {user: layout.parse_stamp(reply) for user, reply in zip(user_ids, replies, strict=True)}
+        cold = [user for user, (generation, _) in parsed.items() if generation is None]
+        if cold:
+            ttl_s = self._flows.catalog.match.ttl_s
+            replies = yield Send(
+                tuple(
+                    commands.ensure_generation(keys.match(user), self._flows.nonce(), ttl_s, in_hash=layout.in_hash)
+                    for user in cold
+                )
+            )
+            if isinstance(replies, Unavailable):
+                return {}
+            counts.keys_read += len(cold)
+            parsed |= {user: (generation, None) for user, generation in zip(cold, replies, strict=True)}
+        return {user: (generation, stamp) for user, (generation, stamp) in parsed.items() if generation is not None}
+
+    def _look(
+        self, users: Sequence[tuple[int, bytes]], generations: dict[int, bytes], counts: WarmingCounts
+    ) -> Flow[list[_Plan]]:
+        """Plans for users of whom the stamp does not tell enough."""
+        now = int(self._flows.clock.now())
+        ttl_s = self._flows.catalog.match.ttl_s
+        jobs = list(generations)
+        if self._everything:
+            return [_Plan(user, generation, jobs, now + ttl_s, now + ttl_s) for user, generation in users]
+        if not users:
+            return []
+        layout = self._flows.layout
+        replies: list[Reply] | Unavailable = yield Send(tuple(layout.read_deadlines(user, jobs) for user, _ in users))
+        if isinstance(replies, Unavailable):
+            return []
+        counts.users_read += len(users)
+        counts.keys_read += layout.data_reads(len(jobs)) * len(users)
+        plans = []
+        for (user, generation), reply in zip(users, replies, strict=True):
+            keep_from = now + ttl_s // 2
+            kept = {
+                job: deadline
+                for job, (deadline, stamp) in layout.parse_deadlines(jobs, reply).items()
+                if deadline > keep_from and stamp == generations[job]
+            }
+            wanted = [job for job in jobs if job not in kept]
+            due = min(kept.values(), default=now + ttl_s)
+            plans.append(_Plan(user, generation, wanted, now + ttl_s, due))
+        return plans
+
+    def _fill(
+        self, plans: Sequence[_Plan], version: bytes, generations: dict[int, bytes], counts: WarmingCounts
+    ) -> Flow[None]:
+        computed: dict[int, dict[int, dict[str, Json]]] = yield Compute(
+            ({plan.user: plan.jobs for plan in plans if plan.jobs},)
+        )
+        flows = self._flows
+        now, ttl_s = int(flows.clock.now()), flows.catalog.match.ttl_s
+        batch: list[Command] = []
+        sizes: list[tuple[int, int]] = []
+        for plan in plans:
+            scores = computed.get(plan.user, {})
+            entries = {
+                job: codec.encode_score(scores[job], plan.deadline, generations[job])
+                for job in plan.jobs
+                if job in scores
+            }
+            # Scores that the caller left out are looked for again at the next run.
+            due = plan.due if len(entries) == len(plan.jobs) else 0
+            stamp = _STAMP.pack(version, due)
+            written = flows.layout.write(plan.user, plan.generation, entries, ttl_s=ttl_s, now=now, stamp=stamp)
+            batch += written
+            sizes.append((len(written), len(entries)))
+        replies: Any = yield Send(tuple(batch))
+        if isinstance(replies, Unavailable):
+            return
+        start = 0
+        for length, entries_written in sizes:
+            accepted, reads = flows.layout.written(replies[start : start + length])
+            start += length
+            counts.keys_read += reads
+            if accepted:
+                counts.computed += entries_written
+            else:
+                counts.refused += entries_written
+
+
+def _version(generations: dict[int, bytes]) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for job, generation in sorted(generations.items()):
+        digest.update(b"%d=" % job + generation)
+    return digest.digest()

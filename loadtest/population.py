@@ -1,0 +1,77 @@
+"""Who visits and what they look at: drawn once from the seed, shared by behaviour, theory and the stationary start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from loadtest.scenarios import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Users are rows, slots are places for a vacancy: the vacancy in one changes, its employer stays.
+
+    visits_per_day: (users,) mean visits of each user
+    lists: (users, list_length) the slots that a user's jobs list shows, in their order
+    slot_company: (jobs,) employer of each slot; the first `popular_jobs` slots are the popular ones
+    position_weights: (list_length,) which place of the list is opened
+    slot_weights: (jobs,) which job is reached by search
+    """
+
+    visits_per_day: NDArray[np.float64]
+    lists: NDArray[np.int64]
+    slot_company: NDArray[np.int64]
+    position_weights: NDArray[np.float64]
+    slot_weights: NDArray[np.float64]
+
+
+def draw(scenario: Scenario, seed: int) -> Population:
+    rng = np.random.default_rng([seed, 0])
+    shape = scenario.session_rate_shape
+    visits = rng.gamma(shape, scenario.sessions_per_user_day / shape, scenario.users)
+    slot_weights = _zipf(scenario.jobs, scenario.popularity_exponent)
+    return Population(
+        # A user who never comes is no user: once in 100 days at least.
+        visits_per_day=np.maximum(visits, 0.01),
+        lists=_lists(scenario, slot_weights, rng),
+        slot_company=_employers(scenario, rng),
+        position_weights=_zipf(scenario.list_length, 1.0),
+        slot_weights=slot_weights,
+    )
+
+
+def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+def _lists(scenario: Scenario, slot_weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some of the popular slots and some personal ones by popularity, shuffled, for each user.
+
+    The personal ones are drawn one after the other without replacement: the first distinct ones of many draws.
+    """
+    popular, wanted = scenario.popular_jobs, scenario.personal_in_list
+    lists = np.empty((scenario.users, scenario.list_length), dtype=np.int64)
+    bounds = np.cumsum(slot_weights[popular:])
+    for user in range(scenario.users):
+        chosen = rng.permutation(popular)[: scenario.popular_in_list]
+        distinct: dict[int, None] = {}
+        while len(distinct) < wanted:
+            draws = np.searchsorted(bounds, rng.random(2 * wanted) * bounds[-1], side="right")
+            distinct.update(dict.fromkeys(draws.tolist()))
+        personal = np.fromiter(distinct, dtype=np.int64)[:wanted]
+        lists[user] = rng.permutation(np.concatenate([chosen, personal + popular]))
+    return lists
+
+
+def _employers(scenario: Scenario, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Every company has a vacancy where there are enough; the rest are spread evenly."""
+    companies = np.arange(scenario.jobs) % scenario.companies
+    return rng.permutation(companies)

@@ -1,0 +1,200 @@
+"""The scenarios of `scenarios.toml`: every assumption of the load test, checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cache import CATALOG, Catalog
+from cache.nodes import NODE_TYPES
+from loadtest.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE: Final = Path(__file__).with_name("scenarios.toml")
+WARMING_POLICIES: Final = ("due", "everything", "off")
+DAY_S: Final = 86_400
+HOUR_S: Final = 3_600
+NIGHT_HOURS: Final = 8
+DAY_STARTS_AT_HOUR: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One set of assumptions; `scenarios.toml` says what each means and where it comes from."""
+
+    name: str
+    title: str
+    node_type: str
+    users: int
+    days: int
+    sessions_per_user_day: float
+    session_rate_shape: float
+    night_share: float
+    pages_per_visit: float
+    seconds_per_page: float
+    page_time_sigma: float
+    list_page_share: float
+    job_page_share: float
+    preferences_page_share: float
+    preferences_change_share: float
+    logout_share: float
+    list_length: int
+    popular_share: float
+    popular_jobs: int
+    jobs: int
+    companies: int
+    popularity_exponent: float
+    search_share: float
+    vacancy_turnover_per_day: float
+    job_updates_per_day: float
+    company_refreshes_per_day: float
+    warming: str
+    warming_active_days: int
+    resolution_s: int
+    ttl_s: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise ScenarioError(f"scenario {self.name!r}: " + "; ".join(problems) + ".")
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue with this scenario's own TTLs and targets."""
+        return CATALOG.changed(ttl_s=self.ttl_s, targets=self.targets)
+
+    @property
+    def popular_in_list(self) -> int:
+        return round(self.list_length * self.popular_share)
+
+    @property
+    def personal_in_list(self) -> int:
+        return self.list_length - self.popular_in_list
+
+    @property
+    def continues(self) -> float:
+        """Probability that another page follows: pages in a visit are geometric."""
+        return 1 - 1 / self.pages_per_visit
+
+    def changed(self, **changes: Any) -> Scenario:
+        return replace(self, **changes)
+
+
+_SHARES: Final = (
+    *("night_share", "list_page_share", "job_page_share", "preferences_page_share", "preferences_change_share"),
+    *("logout_share", "popular_share", "search_share"),
+)
+_POSITIVE: Final = (
+    *("users", "days", "sessions_per_user_day", "session_rate_shape", "seconds_per_page", "page_time_sigma"),
+    *("list_length", "popular_jobs", "jobs", "companies", "warming_active_days", "resolution_s"),
+)
+_NOT_NEGATIVE: Final = (
+    *("popularity_exponent", "vacancy_turnover_per_day", "job_updates_per_day", "company_refreshes_per_day"),
+)
+
+
+def _problems(scenario: Scenario) -> Iterator[str]:
+    yield from _out_of_range(scenario)
+    yield from _contradictions(scenario)
+    if scenario.warming not in WARMING_POLICIES:
+        yield f"warming is {scenario.warming!r}; allowed are {', '.join(WARMING_POLICIES)}"
+    if scenario.node_type not in NODE_TYPES:
+        yield f"node_type {scenario.node_type!r} is unknown; known are {', '.join(NODE_TYPES)}"
+    try:
+        CATALOG.changed(ttl_s=scenario.ttl_s, targets=scenario.targets)
+    except (KeyError, ValueError) as error:
+        yield str(error.args[0]).rstrip(".")
+
+
+def _out_of_range(scenario: Scenario) -> Iterator[str]:
+    for name in _SHARES:
+        if not 0 <= (value := getattr(scenario, name)) <= 1:
+            yield f"{name} is {value!r}; a share lies between 0 and 1"
+    for name in _POSITIVE:
+        if not (value := getattr(scenario, name)) > 0:
+            yield f"{name} is {value!r}; it must be over 0"
+    for name in _NOT_NEGATIVE:
+        if not (value := getattr(scenario, name)) >= 0:
+            yield f"{name} is {value!r}; a rate is not negative"
+    if not scenario.pages_per_visit >= 1:
+        yield f"pages_per_visit is {scenario.pages_per_visit!r}; a visit has at least one page"
+
+
+def _contradictions(scenario: Scenario) -> Iterator[str]:
+    shares = scenario.list_page_share + scenario.job_page_share + scenario.preferences_page_share
+    if abs(shares - 1) > 1e-9:
+        yield f"list_page_share, job_page_share and preferences_page_share add up to {shares:g}; they must to 1"
+    if scenario.resolution_s > 10 or HOUR_S % max(scenario.resolution_s, 1):
+        yield f"resolution_s is {scenario.resolution_s!r}; it must be at most 10 and divide an hour"
+    if scenario.popular_in_list > scenario.popular_jobs:
+        yield f"the list takes {scenario.popular_in_list} popular jobs, but popular_jobs is {scenario.popular_jobs}"
+    if scenario.personal_in_list + scenario.popular_jobs > scenario.jobs:
+        yield f"jobs is {scenario.jobs}; the popular and a user's personal ones need more"
+
+
+def names(path: Path = FILE) -> list[str]:
+    return list(_read(path))
+
+
+def load(name: str, path: Path = FILE) -> Scenario:
+    """The scenario called `name`. Raises ScenarioError for a file, a name, a key or a value that is wrong."""
+    tables = _read(path)
+    if name not in tables:
+        raise ScenarioError(f"there is no scenario {name!r} in {path.name}. There are: {', '.join(tables)}.")
+    settings = _inherited(name, tables, path)
+    known = {item.name: item for item in fields(Scenario)}
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ScenarioError(f"scenario {name!r}: {', '.join(unknown)} is no setting. Known: {', '.join(known)}.")
+    missing = [key for key in known if key not in settings and key not in ("name", "ttl_s", "targets")]
+    if missing:
+        raise ScenarioError(f"scenario {name!r} lacks {', '.join(missing)}; set it, or name a scenario in based_on.")
+    for key, value in settings.items():
+        settings[key] = _typed(name, key, value, str(known[key].type))
+    return Scenario(name=name, **settings)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path} is not TOML: {error}.") from None
+
+
+def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict[str, Any]:
+    chain = [name]
+    while base := tables[chain[-1]].get("based_on"):
+        if base not in tables or base in chain:
+            raise ScenarioError(
+                f"scenario {chain[-1]!r} is based_on {base!r}, which is no other scenario of {path.name}."
+            )
+        chain.append(base)
+    merged: dict[str, Any] = {}
+    for link in reversed(chain):
+        merged |= tables[link]
+    merged.pop("based_on", None)
+    return merged
+
+
+def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
+    wanted, described = _KINDS.get(kind, (dict, "a table of numbers"))
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise ScenarioError(f"scenario {scenario!r}: {key} is {value!r}; it must be {described}.")
+    if isinstance(value, dict):
+        inner = "int" if "int" in kind else "float"
+        return {name: _typed(scenario, f"{key}.{name}", number, inner) for name, number in value.items()}
+    return float(value) if kind == "float" else value
+
+
+_KINDS: Final[dict[str, tuple[Any, str]]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a text"),
+}
