@@ -17,7 +17,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache.gate import Gate
 from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S
-from cache.pool import LOOK_AFTER_S
 from cache.replies import TROUBLE
 
 if TYPE_CHECKING:
@@ -68,10 +67,11 @@ class Deadline:
 class AsyncPool:
     """As `Pool`, with a task of its own for each connection that is made. For one event loop."""
 
-    def __init__(self, make: Callable[[], Connection], size: int) -> None:
+    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
         self._make = make
         self._size = size
-        self._idle: deque[tuple[Connection, float]] = deque()
+        self._is_safe_to_reconnect = is_safe_to_reconnect
+        self._idle: deque[Connection] = deque()
         self._waiting: deque[asyncio.Future[Connection]] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._alive = self._epoch = 0
@@ -79,10 +79,12 @@ class AsyncPool:
     async def take(self, timeout_s: float) -> Connection:
         """Raises what connecting raised, or redis.TimeoutError."""
         while self._idle:
-            connection, since = self._idle.pop()
-            if time.monotonic() - since < LOOK_AFTER_S or await _is_usable(connection):
+            connection = self._idle.pop()
+            if await _is_usable(connection):
                 return connection
             await self.drop(connection)
+            if not self._is_safe_to_reconnect():
+                raise RedisConnectionError("the server has closed the connection")
         return await self._wait(timeout_s)
 
     def give(self, connection: Connection) -> None:
@@ -92,7 +94,7 @@ class AsyncPool:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        self._idle.append((connection, time.monotonic()))
+        self._idle.append(connection)
 
     def is_current(self, connection: Connection) -> bool:
         return bool(connection.cache_epoch == self._epoch)
@@ -111,7 +113,7 @@ class AsyncPool:
         self._epoch += 1
         self._alive = 0
         idle, self._idle = self._idle, deque()
-        for connection, _ in idle:
+        for connection in idle:
             with suppress(*TROUBLE):
                 await connection.disconnect(nowait=True)
 
@@ -176,8 +178,10 @@ class AsyncLink:
         # The deadline is this link's own: redis-py's would cost a task for each command.
         no_retries: Any = Retry
         options = {**options, "socket_timeout": None, "retry": no_retries(NoBackoff(), 0)}
-        self._new_pool = partial(AsyncPool, partial(connection_class, **options), max_connections)
         self._gate = Gate(breaker, pending, on_failure=self._failed)
+        self._new_pool = partial(
+            AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
+        )
         self._has_failed = False
         self.reset()
 

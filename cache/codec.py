@@ -31,6 +31,7 @@ FORMAT_SCORE_PACKED: Final = 2
 FORMAT_SCORE_JSON: Final = 3
 FORMAT_SESSION: Final = 4
 NEWEST_FORMAT: Final = 4
+_FORMATS_END: Final = 32  # no format has a printable byte: text that others wrote is foreign, not newer
 
 GENERATION_BYTES: Final = 6
 PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "seniority", "at")
@@ -129,7 +130,7 @@ def score_head(raw: bytes) -> tuple[int, bytes] | None:
 
 def is_newer(raw: bytes) -> bool:
     """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
-    return bool(raw) and raw[0] > NEWEST_FORMAT
+    return bool(raw) and NEWEST_FORMAT < raw[0] < _FORMATS_END
 
 
 def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | None:

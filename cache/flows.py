@@ -92,7 +92,7 @@ class Flows:
         self.clock = clock
         self.stats = counts
         self.layout = LAYOUTS[layout]
-        self.pending = pending or Pending(clock)
+        self.pending = Pending(clock) if pending is None else pending
         self.fences = Fences(clock)
         self._leases = leases or Unkept()
         self._caller = caller

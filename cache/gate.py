@@ -77,6 +77,11 @@ class Gate:
             _log.info("cache.available")
         return answer
 
+    def is_safe_to_reconnect(self) -> bool:
+        """Asked where a connection was found closed: not before what a new primary may not know was applied again."""
+        self._pending.primary_may_have_changed()
+        return not len(self._pending)
+
     def _apply_pending(self) -> Generator[Sequence[Command], list[Reply], bool]:
         deletions = self._pending.begin()
         is_applied = False
@@ -106,7 +111,7 @@ def _ask(batch: Sequence[Command]) -> Sending:
     if not batch:
         return []
     answers = yield batch
-    unknown = replies.unknown_scripts(answers)
+    unknown = replies.unknown_scripts(batch, answers)
     if unknown:
         again = yield [commands.with_text(batch[i]) for i in unknown]
         for i, answer in zip(unknown, again, strict=True):

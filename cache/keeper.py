@@ -61,12 +61,14 @@ class Keeper:
         self._is_closed = False
 
     def close(self) -> None:
+        """Ends the thread; whoever uses the service again starts another one."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=1)
+        self._is_closed = False
 
     # -- what flows ask for ------------------------------------------------------------------------------------
 
@@ -135,7 +137,8 @@ class Keeper:
                     self._changed.wait(self._sleeps_until - now)
                     continue
                 renewals = {held: renewal for held, (renewal, due) in self._holds.items() if due <= now}
-                watches = [watch for watch in self._watches if watch.due <= now]
+                looks = {watch.look for watch in self._watches if watch.due <= now}
+                watches = [watch for watch in self._watches if watch.look in looks]
                 pending_is_due = bool(len(self._pending)) and self._pending_due <= now
             if pending_is_due:
                 self._pending_due = now + _PENDING_EVERY_S
@@ -163,10 +166,12 @@ class Keeper:
                     self._end(watch)
                 return
             self._stats.bookkept(len(replies))
+            shortest, longest = _LOOK_AGAIN_S
+            since = {watch.look: watch.began for watch in sorted(watches, key=lambda watch: -watch.began)}
             free = {look for look, reply in zip(looks, replies[len(renewals) :], strict=True) if is_free(reply)}
             for watch in watches:
                 if watch.look in free:
                     self._end(watch)
                 else:
-                    shortest, longest = _LOOK_AGAIN_S
-                    watch.due = now + min(max((now - watch.began) * _LOOK_AGAIN_PART, shortest), longest)
+                    waited_s = now - since[watch.look]
+                    watch.due = now + min(max(waited_s * _LOOK_AGAIN_PART, shortest), longest)

@@ -141,7 +141,8 @@ class HashLayout:
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
         stored, generations = replies[0], _each(replies[1], len(job_ids))
         if stored == commands.WRONG_TYPE:
-            user_generation, values = None, [commands.WRONG_TYPE] * len(job_ids)
+            user_generation = None
+            values: list[bytes | None] = [commands.WRONG_TYPE] * len(job_ids)
         elif len(job_ids) >= _WHOLE_HASH_FROM:
             stored = _as_dict(stored)
             user_generation = stored.get(b"g")

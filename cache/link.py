@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.backoff import NoBackoff
@@ -60,8 +61,8 @@ class Link:
         pending: Pending,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._pool = Pool(lambda: connection_class(**options), max_connections)
-        self._gate = Gate(breaker, pending, on_failure=self._pool.clear)
+        self._gate = Gate(breaker, pending, on_failure=self.close)
+        self._pool = Pool(partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect)
 
     def reset(self) -> None:
         """After a fork: the connections are the parent's."""

@@ -29,9 +29,10 @@ class Pool:
     without, and the connection is there for the next.
     """
 
-    def __init__(self, make: Callable[[], Connection], size: int) -> None:
+    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
         self._make = make
         self._size = size
+        self._is_safe_to_reconnect = is_safe_to_reconnect
         self._idle: deque[tuple[Connection, float]] = deque()
         self.reset()
 
@@ -52,6 +53,8 @@ class Pool:
             if time.monotonic() - since < LOOK_AFTER_S or _is_usable(connection):
                 return connection
             self.drop(connection)
+            if not self._is_safe_to_reconnect():
+                raise RedisConnectionError("the server has closed the connection")
 
     def give(self, connection: Connection) -> None:
         if connection.cache_epoch != self._epoch:

@@ -58,8 +58,8 @@ class InTroubleError(RedisError):
     """The server answered that it cannot serve."""
 
 
-def unknown_scripts(replies: Sequence[Reply]) -> list[int]:
-    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+def unknown_scripts(batch: Sequence[Command], replies: Sequence[Reply]) -> list[int]:
+    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError) and batch[i][0] == "EVALSHA"]
 
 
 def judge(batch: Sequence[Command], replies: list[Reply]) -> list[Reply] | Unavailable:

@@ -97,7 +97,8 @@ class Valkey:
             self.stop()
             raise
         # The pipe is read to its end: a server that cannot write its log would stop.
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
         return self
 
     def __exit__(
@@ -157,6 +158,6 @@ class Valkey:
 
     def _read_log(self) -> None:
         assert self._guard.stdout is not None
-        with contextlib.suppress(ValueError, OSError):
-            for line in self._guard.stdout:
+        with contextlib.suppress(ValueError, OSError), self._guard.stdout as lines:
+            for line in lines:
                 self._log.append(line.strip())
