@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from cache.access import acl_rules
 from local.valkey import Valkey
 from tests.behaviour.services import LAYOUTS, SHELLS, Threads, make_service
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Valkey]:
     with Valkey() as server:
+        with redis.Redis(port=server.port) as client:
+            client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *acl_rules("report:*", "other", "own"))
         yield server
+
+
+@pytest.fixture(scope="session")
+def app_url(shared_server: Valkey) -> str:
+    """The shared server as the application's user, who may do just what the library needs."""
+    return f"redis://app:secret@127.0.0.1:{shared_server.port}"
 
 
 @pytest.fixture
@@ -39,11 +48,11 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def connect(shell: str, layout: str, shared_server: Valkey, raw: redis.Redis) -> Iterator[Callable[..., Any]]:
+def connect(shell: str, layout: str, app_url: str, raw: redis.Redis) -> Iterator[Callable[..., Any]]:
     """Makes services, each with its own connections, as another process would have."""
     services = []
 
-    def make(url: str = shared_server.url, **options: Any) -> Any:
+    def make(url: str = app_url, **options: Any) -> Any:
         service = make_service(shell, url, **{"layout": layout, "jitter": lambda: 0.0, **options})
         services.append(service)
         return service
