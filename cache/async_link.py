@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache.gate import Gate
-from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S
+from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
 from cache.replies import TROUBLE
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class AsyncLink:
         connection = await self._pool.take(give_up_at - began)
         try:
             async with Deadline(give_up_at - time.monotonic()):
-                await connection.send_packed_command(connection.pack_commands(batch), check_health=False)
+                await connection.send_packed_command(pack(batch), check_health=False)
                 answers = [await _read(connection) for _ in batch]
         except BaseException:
             await self._pool.drop(connection)

@@ -137,7 +137,7 @@ def hgetall(key: str) -> Command:
     return ("HGETALL", key)
 
 
-def hmget(key: str, *fields: bytes) -> Command:
+def hmget(key: str, *fields: Word) -> Command:
     return ("HMGET", key, *fields)
 
 

@@ -20,7 +20,7 @@ becomes pending, and False is the answer.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
@@ -509,8 +509,7 @@ def _fields(job_ids: Iterable[int]) -> list[bytes]:
 
 
 def ids(values: Iterable[int]) -> list[int]:
-    """Distinct ids in their order. Raises InvalidKeyError for what is no id."""
-    distinct: dict[int, Any] = dict.fromkeys(values)
-    for value in distinct:
-        keys.score_field(value)
-    return list(distinct)
+    """Distinct job ids in their order. Raises InvalidKeyError for what is no id."""
+    distinct = list(dict.fromkeys(values))
+    keys.check_ids("job_id", distinct)
+    return distinct

@@ -14,7 +14,7 @@ random nonces: one that is lost matches nothing, which is a miss and never a sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands, keys, stats
 
@@ -87,6 +87,27 @@ class Layout(Protocol):
         """`{job_id: (deadline, job's generation)}` of the stored scores, expired and invalidated ones included."""
 
 
+def _judge_all(
+    scores: Scores, job_ids: Sequence[int], values: list[Any], generations: list[bytes | None], now: float
+) -> None:
+    # A list view of packed scores, all of them good, is the common case and worth a path of its own.
+    decoded = None if None in values else codec.decode_packed_scores(values)
+    if decoded is not None:
+        found = {
+            job_id: score
+            for job_id, generation, (deadline, stamp, score) in zip(job_ids, generations, decoded, strict=True)
+            if stamp == generation and deadline > now
+        }
+        if len(found) == len(job_ids):
+            scores.found = found
+            return
+    for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
+        if raw is None:
+            _miss(scores, stats.ABSENT)
+        else:
+            _judge(scores, job_id, raw, generation, now)
+
+
 def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, now: float) -> None:
     decoded = codec.decode_score(raw)
     if decoded is None:
@@ -131,9 +152,8 @@ class HashLayout:
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
         key = keys.match(user_id)
-        fields = [keys.score_field(job_id) for job_id in job_ids]
-        scores = commands.hgetall(key) if len(fields) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *fields)
-        return scores, commands.hmget(keys.JOB_GENERATIONS, *fields)
+        scores = commands.hgetall(key) if len(job_ids) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *job_ids)
+        return scores, commands.hmget(keys.JOB_GENERATIONS, *job_ids)
 
     def data_reads(self, jobs: int) -> int:  # noqa: ARG002 - the other layout needs it
         return 1
@@ -142,7 +162,7 @@ class HashLayout:
         stored, generations = replies[0], _each(replies[1], len(job_ids))
         if stored == commands.WRONG_TYPE:
             user_generation = None
-            values: list[bytes | None] = [commands.WRONG_TYPE] * len(job_ids)
+            values: list[Any] = [commands.WRONG_TYPE] * len(job_ids)
         elif len(job_ids) >= _WHOLE_HASH_FROM:
             stored = _as_dict(stored)
             user_generation = stored.get(b"g")
@@ -150,11 +170,7 @@ class HashLayout:
         else:
             user_generation, *values = stored
         scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
-        for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
-            if raw is None:
-                _miss(scores, stats.ABSENT)
-            else:
-                _judge(scores, job_id, raw, generation, now)
+        _judge_all(scores, job_ids, values, generations, now)
         return scores
 
     def write(
