@@ -5,6 +5,7 @@ Ids are whole numbers, so that no id can reach into another key; anything else i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from cache.errors import InvalidKeyError
@@ -41,6 +42,7 @@ def check_ids(name: str, identifiers: list[int]) -> None:
             _checked(name, identifier)
 
 
+@lru_cache(maxsize=1 << 17, typed=True)
 def score_field(job_id: int) -> bytes:
     """A job's field in `match:{user_id}` and in the hash of job generations."""
     return b"%d" % _checked("job_id", job_id)

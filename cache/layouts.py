@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from cache import codec, commands, keys, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Reply
@@ -83,8 +83,11 @@ class Layout(Protocol):
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
         """Asks for what `parse_deadlines` wants; `data_reads` keys."""
 
-    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
-        """`{job_id: (deadline, job's generation)}` of the stored scores, expired and invalidated ones included."""
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
+        """`{job_id: (deadline, job's generation)}` of the scores stored under this generation of the user.
+
+        Expired ones and those of invalidated jobs included.
+        """
 
 
 def _judge_all(
@@ -140,11 +143,6 @@ def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
     return dict(zip(pairs, pairs, strict=True))
 
 
-def _deadlines(entries: Iterable[tuple[int, bytes | None]]) -> dict[int, tuple[int, bytes]]:
-    heads = ((job_id, codec.score_head(raw)) for job_id, raw in entries if raw is not None)
-    return {job_id: head for job_id, head in heads if head is not None}
-
-
 class HashLayout:
     """One hash per user."""
 
@@ -166,7 +164,7 @@ class HashLayout:
         elif len(job_ids) >= _WHOLE_HASH_FROM:
             stored = _as_dict(stored)
             user_generation = stored.get(b"g")
-            values = [stored.get(b"%d" % job_id) for job_id in job_ids]
+            values = [stored.get(keys.score_field(job_id)) for job_id in job_ids]
         else:
             user_generation, *values = stored
         scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
@@ -207,9 +205,15 @@ class HashLayout:
         del job_ids
         return commands.hgetall(keys.match(user_id))
 
-    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
+        del generation  # the hash holds no other's
         stored = _as_dict(reply)
-        return _deadlines((job_id, stored.get(b"%d" % job_id)) for job_id in job_ids)
+        deadlines = {}
+        for job_id in job_ids:
+            raw = stored.get(keys.score_field(job_id))
+            if raw is not None and (head := codec.score_head(raw)):
+                deadlines[job_id] = head
+        return deadlines
 
 
 class KeysLayout:
@@ -285,8 +289,12 @@ class KeysLayout:
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
         return commands.mget([keys.match_score(user_id, job_id) for job_id in job_ids])
 
-    def parse_deadlines(self, job_ids: Sequence[int], reply: Reply) -> dict[int, tuple[int, bytes]]:
-        return _deadlines(zip(job_ids, reply, strict=True))
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
+        deadlines = {}
+        for job_id, raw in zip(job_ids, reply, strict=True):
+            if raw is not None and raw.endswith(generation) and (head := codec.score_head(raw)):
+                deadlines[job_id] = head
+        return deadlines
 
 
 LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}

@@ -109,14 +109,16 @@ class Warmer:
         horizon = int(self._flows.clock.now()) + HORIZON_S
         plans: list[_Plan] = []
         unclear: list[tuple[int, bytes]] = []
+        new_since: dict[bytes, list[int]] = {}
         for user, (generation, raw) in stamps.items():
             stamped, due = _STAMP.unpack(raw) if raw is not None and len(raw) == _STAMP.size else (b"", 0)
             known = self._lists.get(stamped)
             if known is None or due <= horizon or self._everything:
                 unclear.append((user, generation))
             elif stamped != version:
-                new = [job for job, stamp in generations.items() if known.get(job) != stamp]
-                plans.append(_Plan(user, generation, new, due, due))
+                if stamped not in new_since:
+                    new_since[stamped] = [job for job, stamp in generations.items() if known.get(job) != stamp]
+                plans.append(_Plan(user, generation, new_since[stamped], due, due))
         plans += yield from self._look(unclear, generations, counts)
         counts.users_due += len(plans)
         if plans:
@@ -166,7 +168,7 @@ class Warmer:
             keep_from = now + ttl_s // 2
             kept = {
                 job: deadline
-                for job, (deadline, stamp) in layout.parse_deadlines(jobs, reply).items()
+                for job, (deadline, stamp) in layout.parse_deadlines(jobs, generation, reply).items()
                 if deadline > keep_from and stamp == generations[job]
             }
             wanted = [job for job in jobs if job not in kept]

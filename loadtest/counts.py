@@ -1,0 +1,44 @@
+"""Hits and lookups of a run: by cache type and user for the intervals, by virtual hour for the plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(slots=True)
+class TypeCounts:
+    """(users,) hits and lookups of one cache type; {hour: [hits, lookups]}."""
+
+    hits: NDArray[np.int64]
+    lookups: NDArray[np.int64]
+    by_hour: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, user: int, hits: int, lookups: int, hour: int) -> None:
+        self.hits[user] += hits
+        self.lookups[user] += lookups
+        tally = self.by_hour.get(hour)
+        if tally is None:
+            tally = self.by_hour[hour] = [0, 0]
+        tally[0] += hits
+        tally[1] += lookups
+
+
+@dataclass(slots=True)
+class Counts:
+    """All cache types of a run, and the visits of each user."""
+
+    types: dict[str, TypeCounts]
+    visits: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], users: int) -> Counts:
+        def empty() -> NDArray[np.int64]:
+            return np.zeros(users, dtype=np.int64)
+
+        return cls({name: TypeCounts(empty(), empty()) for name in names}, empty())

@@ -1,0 +1,194 @@
+"""From counts to PASS, FAIL or UNDECIDED for each cache type and node type, and to the exit code. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cache.nodes import NODE_TYPES
+from loadtest import flip, intervals, theory
+from loadtest.errors import ExitCode
+
+if TYPE_CHECKING:
+    from cache.nodes import NodeType
+    from loadtest.intervals import Estimate
+    from loadtest.virtual import Result
+
+
+class Verdict(StrEnum):
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    UNDECIDED = "UNDECIDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cache type. Rates are fractions of 1; `verdict` is None for a row that is shown and not judged."""
+
+    name: str
+    target: float
+    measured: float | None
+    ci_low: float | None
+    ci_high: float | None
+    predicted: float
+    lookups: int
+    verdict: Verdict | None
+    flip: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """Whether the data fits one node type."""
+
+    node_type: str
+    usable_bytes: int
+    used_bytes: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All rows of a run, and how it ends."""
+
+    rows: list[Row]
+    sizing: list[NodeRow]
+    exit_code: ExitCode
+
+
+def judge(result: Result) -> Judgement:
+    scenario = result.scenario
+    predicted = theory.predict(scenario, result.population)
+    rows: list[Row] = []
+    for cache_type in scenario.catalog:
+        counted = result.counts.types[cache_type.name]
+        estimate = intervals.hit_rate(counted.hits, counted.lookups)
+        reached = flip.smallest(scenario, result.population, cache_type.name)
+        rows.append(
+            _row(
+                cache_type.name,
+                cache_type.target_hit_rate,
+                estimate,
+                predicted[cache_type.name],
+                flip_text=str(reached) if reached else "none within reason",
+                note=_disagreement(estimate, predicted[cache_type.name]),
+            )
+        )
+        if cache_type.name == "session":
+            rows.append(_first_lookup_row(result, predicted["session_first_lookup"]))
+    used = max((sample.used_bytes for sample in result.memory), default=0)
+    sizing = [size(node, used) for node in NODE_TYPES.values()]
+    return Judgement(rows, sizing, exit_code(rows, sizing, scenario.node_type))
+
+
+def verdict_of(estimate: Estimate, target: float) -> Verdict:
+    """PASS if the target lies below the interval, FAIL if above; too few samples are never a PASS."""
+    if estimate.low is None or estimate.high is None:
+        return Verdict.UNDECIDED
+    if target < estimate.low:
+        return Verdict.PASS
+    return Verdict.FAIL if target > estimate.high else Verdict.UNDECIDED
+
+
+def size(node: NodeType, used_bytes: int) -> NodeRow:
+    fits = used_bytes <= node.usable_bytes
+    return NodeRow(node.name, node.usable_bytes, used_bytes, Verdict.PASS if fits else Verdict.FAIL)
+
+
+def exit_code(rows: list[Row], sizing: list[NodeRow], node_type: str) -> ExitCode:
+    """The first that applies of UNDECIDED, TARGET_MISSED, DOES_NOT_FIT; no judged row at all is UNDECIDED."""
+    verdicts = [row.verdict for row in rows if row.verdict]
+    if not verdicts or Verdict.UNDECIDED in verdicts:
+        return ExitCode.UNDECIDED
+    if Verdict.FAIL in verdicts:
+        return ExitCode.TARGET_MISSED
+    if any(node.verdict is Verdict.FAIL for node in sizing if node.node_type == node_type):
+        return ExitCode.DOES_NOT_FIT
+    return ExitCode.PASS
+
+
+def as_json(result: Result, judgement: Judgement, versions: dict[str, str]) -> dict[str, Any]:
+    """What `verdict.json` holds."""
+    return {
+        "scenario": result.scenario.name,
+        "seed": result.seed,
+        "layout": result.layout,
+        "virtual_days": result.scenario.days,
+        "users": result.scenario.users,
+        "exit_code": int(judgement.exit_code),
+        "classes": [asdict(row) for row in judgement.rows if row.verdict],
+        "not_judged": [asdict(row) for row in judgement.rows if not row.verdict],
+        "sizing": [asdict(node) for node in judgement.sizing],
+        "warming": asdict(result.warming)
+        | {
+            "policy": result.scenario.warming,
+            "runs": result.warming_runs,
+            "commands": result.warming_commands,
+            "computed_by_everything": everything_would_compute(result),
+        },
+        "server": {
+            "lookups": result.server_lookups,
+            "data_reads": result.stats.data_reads,
+            "bookkeeping_reads": result.stats.bookkeeping_reads,
+            "commands": result.commands,
+            "clock": result.clock_note,
+        },
+        "assumptions": {
+            name: getattr(result.scenario, name) for name in result.scenario.__slots__ if name not in ("name", "title")
+        },
+        "versions": versions,
+    }
+
+
+def everything_would_compute(result: Result) -> int:
+    """Scores that the strategy's own loop would have computed: every popular job of every active user, every hour."""
+    return result.warming.users * result.scenario.popular_jobs
+
+
+def _row(
+    name: str, target: float, estimate: Estimate, predicted: float, *, flip_text: str | None, note: str = ""
+) -> Row:
+    return Row(
+        name=name,
+        target=target,
+        measured=estimate.hit_rate,
+        ci_low=estimate.low,
+        ci_high=estimate.high,
+        predicted=predicted,
+        lookups=estimate.lookups,
+        verdict=verdict_of(estimate, target),
+        flip=flip_text,
+        note=note,
+    )
+
+
+def _first_lookup_row(result: Result, predicted: float) -> Row:
+    """The other definition of the session's hit rate: as if the login wrote nothing."""
+    counted = result.counts.types["session"]
+    visits = result.counts.visits
+    estimate = intervals.hit_rate((counted.hits - visits).clip(min=0), counted.lookups)
+    return replace(
+        _row(
+            "session, first lookup a miss",
+            result.scenario.catalog.session.target_hit_rate,
+            estimate,
+            predicted,
+            flip_text=None,
+            note="not judged: what the rate would be if a visit's first lookup filled the entry instead of the login",
+        ),
+        verdict=None,
+    )
+
+
+def _disagreement(estimate: Estimate, predicted: float) -> str:
+    """Why measured and predicted differ, where they do by more than three standard errors."""
+    if estimate.hit_rate is None or not estimate.standard_error:
+        return ""
+    apart = abs(estimate.hit_rate - predicted) / estimate.standard_error
+    if apart <= 3:
+        return ""
+    return (
+        f"measured and predicted are {apart:.1f} standard errors apart: the closed form leaves out visits that "
+        "straddle the end of a TTL and breaks longer than a TTL within one visit"
+    )

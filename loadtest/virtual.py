@@ -1,0 +1,352 @@
+"""Weeks of traffic in minutes: drives the behaviour through the library on a real server whose clock moves along.
+
+The rules: one clock for library, driver and server; it moves to the time of the next operation and never further, and
+only while nothing is in flight; what happens at one instant is in flight together; the history before the start is
+written in time order under the moving clock, through the library.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from cache.flows import Flows
+from cache.stats import Stats
+from cache.warming import Warmer, WarmingCounts
+from loadtest import population as populations
+from loadtest import stationary
+from loadtest.calls import Origins, flow_of
+from loadtest.clocks import DeletingClock, ServerClock
+from loadtest.counts import Counts
+from loadtest.errors import LoadTestError
+from loadtest.pipeline import Pipeline, Task
+from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
+from local.valkey import Valkey, faketime_library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from loadtest.population import Population
+    from loadtest.scenarios import Scenario
+
+# A Monday, far enough from both ends of the server's 32-bit seconds. Any midnight would do.
+START_EPOCH_S: Final = 1_767_571_200  # 2026-01-05T00:00:00Z
+CACHE_TYPE_OF: Final = {
+    Call.GET_SESSION: "session",
+    Call.MATCH_SCORES: "match",
+    Call.IJP: "ijp",
+    Call.COMPANY: "company",
+}
+# The strategy's own loop computes 16 million scores a day at 10,000 users: it is run on this many.
+EVERYTHING_USERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The server's memory at one virtual hour; `used_bytes` without what an empty server needs."""
+
+    hour: int
+    used_bytes: int
+    keys: int
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run measured."""
+
+    scenario: Scenario
+    population: Population
+    seed: int
+    layout: str
+    counts: Counts
+    stats: Stats
+    clock_note: str
+    server_version: str
+    memory: list[Memory] = field(default_factory=list)
+    warming: WarmingCounts = field(default_factory=WarmingCounts)
+    warming_commands: int = 0
+    warming_runs: int = 0
+    warming_wall_s: float = 0.0
+    invalidations: int = 0
+    server_lookups: int = 0
+    commands: int = 0
+    round_trips: int = 0
+    history_wall_s: float = 0.0
+    wall_s: float = 0.0
+    is_partial: bool = False
+
+
+def run(
+    scenario: Scenario,
+    *,
+    seed: int,
+    layout: str = "hash",
+    move_server_clock: bool | None = None,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> Result:
+    """Runs a scenario to its end on a server of its own.
+
+    `move_server_clock=False` deletes keys at their virtual deadlines instead; None does so only where it must.
+    `progress(what, share)` is told how far it is. Raises LoadTestError if the server ends before the run.
+    """
+    movable = faketime_library() is not None if move_server_clock is None else move_server_clock
+    people = populations.draw(scenario, seed)
+    history = stationary.history(scenario, people, Behaviour(scenario, people, seed).rhythm, seed)
+    oldest = max((write.age_s for write in history.writes), default=0)
+    begin = START_EPOCH_S - oldest
+    with Valkey(movable_clock=movable, start_time=begin) as server:
+        clock: ServerClock | DeletingClock
+        if movable:
+            clock = ServerClock(server, begin)
+            pipeline = Pipeline(server.unix_socket)
+        else:
+            clock = DeletingClock(begin)
+            pipeline = clock.pipeline = Pipeline(server.unix_socket, clock.on_replies)
+        # Millions of small objects that no cycle holds: the collector would only walk them again and again.
+        gc.disable()
+        try:
+            driver = _Driver(scenario, people, seed, layout, clock, pipeline)
+            driver.write_history(history, progress)
+            driver.run(progress)
+            return driver.result
+        finally:
+            gc.enable()
+            pipeline.close()
+
+
+class _Driver:
+    def __init__(
+        self,
+        scenario: Scenario,
+        people: Population,
+        seed: int,
+        layout: str,
+        clock: ServerClock | DeletingClock,
+        pipeline: Pipeline,
+    ) -> None:
+        self._scenario = scenario
+        self._clock = clock
+        self._pipeline = pipeline
+        self._behaviour = Behaviour(scenario, people, seed)
+        self._platform = Platform(scenario, people)
+        self._origins = Origins(scenario.catalog, seed, START_EPOCH_S)
+        self._flows = Flows(catalog=scenario.catalog, layout=layout, clock=clock, counts=Stats())
+        self._warmer = Warmer(self._flows, everything=scenario.warming == "everything")
+        self._empty_bytes = self._info("memory")["used_memory"]
+        self.result = Result(
+            scenario=scenario,
+            population=people,
+            seed=seed,
+            layout=layout,
+            counts=Counts.of(scenario.catalog.names(), scenario.users),
+            stats=self._flows.stats,
+            clock_note=clock.how,
+            server_version="Valkey " + self._text_info("server")["valkey_version"],
+        )
+
+    # -- before the start --------------------------------------------------------------------------------------
+
+    def write_history(self, history: stationary.History, progress: Callable[[str, float], None]) -> None:
+        """Leaves the server in the stationary state, and the counts at nothing."""
+        started = time.perf_counter()
+        for user, age in history.last_login_age_s.items():
+            self._platform.last_login[user] = START_EPOCH_S - age
+        for done, (age, writes) in enumerate(_by_age(history.writes)):
+            self._clock.move(START_EPOCH_S - age)
+            warm = [write.subject for write in writes if write.what == "warm"]
+            if warm:
+                self._pipeline.call(self._warmer.run(warm, self._platform.popular()), self._compute_for_users)
+            self._pipeline.run([self._history_task(write) for write in writes if write.what != "warm"])
+            if done % 256 == 0:
+                progress("writing the stationary state", 1 - age / (history.writes[0].age_s or 1))
+        self._clock.move(START_EPOCH_S)
+        self._flows.stats = self.result.stats = Stats()
+        self.result.commands = -self._pipeline.commands_sent
+        self.result.round_trips = -self._pipeline.round_trips
+        self.result.server_lookups = -self._server_lookups()
+        self.result.history_wall_s = time.perf_counter() - started
+
+    def _history_task(self, write: stationary.Write) -> Task:
+        user = write.subject
+        if write.what == "company":
+            return self._task(CacheCall(Call.SET_COMPANY, -1, write.subject))
+        if write.what == "ijp":
+            # By a lookup: an update would invalidate the user's scores.
+            return Task(flow_of(CacheCall(Call.IJP, user), self._flows, self._origins), partial(self._origin, Call.IJP))
+        flow = self._flows.match_scores(user, write.slots)  # at the start, each slot's job has the slot's number
+        return Task(flow, partial(self._origins.scores, user))
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    def run(self, progress: Callable[[str, float], None]) -> None:
+        started = time.perf_counter()
+        end = self._scenario.days * DAY_S
+        self._sample_memory(0)
+        try:
+            for now, operations in _instants(self._behaviour, self._scenario.users, end):
+                self._clock.move(START_EPOCH_S + now)
+                self._instant(now, operations)
+                if now % HOUR_S == 0:
+                    self._sample_memory(now // HOUR_S)
+                    progress("virtual time", now / end)
+        finally:
+            self.result.wall_s = time.perf_counter() - started
+        self._clock.move(START_EPOCH_S + end)
+        self._sample_memory(end // HOUR_S)
+        self.result.commands += self._pipeline.commands_sent
+        self.result.round_trips += self._pipeline.round_trips
+        self.result.server_lookups += self._server_lookups()
+        self._check_counts()
+        progress("virtual time", 1.0)
+
+    def _instant(self, now: int, operations: Sequence[Operation]) -> None:
+        tasks: list[Task] = []
+        for operation in operations:
+            if operation.action is Action.WARM:
+                if self._scenario.warming != "off":
+                    self._warm()
+            else:
+                if operation.action is Action.LOGIN:
+                    self.result.counts.visits[operation.user] += 1
+                elif operation.action in (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB):
+                    self.result.invalidations += 1
+                tasks += [self._task(call) for call in self._platform.calls(operation, START_EPOCH_S + now)]
+        self._pipeline.run(tasks)
+
+    def _task(self, call: CacheCall) -> Task:
+        flow = flow_of(call, self._flows, self._origins)
+        match call.call:
+            case Call.MATCH_SCORES:
+                outcome = _Outcome(self, call)
+                return Task(flow, outcome.scores, outcome.done)
+            case Call.IJP | Call.COMPANY:
+                return Task(flow, partial(self._origin, call.call), partial(self._single_done, call))
+            case Call.GET_SESSION:
+                return Task(flow, None, partial(self._session_done, call))
+            case _:
+                return Task(flow)
+
+    def count(self, call: CacheCall, hits: int, lookups: int) -> None:
+        hour = int(self._clock.now() - START_EPOCH_S) // HOUR_S
+        self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.user, hits, lookups, hour)
+
+    def compute(self, call: CacheCall, jobs: list[int]) -> dict[int, dict[str, Any]]:
+        return self._origins.scores(call.user, jobs)
+
+    def _origin(self, call: Call) -> Any:
+        return self._origins.ijp if call is Call.IJP else self._origins.company
+
+    def _single_done(self, call: CacheCall, task: Task) -> None:
+        # A hit is one round trip. Whoever waited for another's value missed too.
+        self.count(call, int(task.sends == 1), 1)
+
+    def _session_done(self, call: CacheCall, task: Task) -> None:
+        self.count(call, int(task.answer is not None), 1)
+        if task.answer is None:  # the token has expired: the page sends the user to the login
+            self._pipeline.call(self._flows.start_session(call.user, self._origins.session))
+
+    # -- warming -----------------------------------------------------------------------------------------------
+
+    def _warm(self) -> None:
+        users = self._platform.active_users(self._clock.now())
+        before = self._pipeline.commands_sent
+        started = time.perf_counter()
+        done: WarmingCounts = self._pipeline.call(
+            self._warmer.run(users, self._platform.popular()), self._compute_for_users
+        )
+        total = self.result.warming
+        for name in WarmingCounts.__slots__:
+            setattr(total, name, getattr(total, name) + getattr(done, name))
+        self.result.warming_wall_s += time.perf_counter() - started
+        self.result.warming_commands += self._pipeline.commands_sent - before
+        self.result.warming_runs += 1
+
+    def _compute_for_users(self, wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+        return {user: self._origins.scores(user, jobs) for user, jobs in wanted.items()}
+
+    # -- the server --------------------------------------------------------------------------------------------
+
+    def _text_info(self, section: str) -> dict[str, str]:
+        text = self._pipeline.send([("INFO", section)])[0].decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def _info(self, section: str) -> dict[str, int]:
+        return {name: int(value) for name, value in self._text_info(section).items() if value.isdigit()}
+
+    def _server_lookups(self) -> int:
+        stats = self._info("stats")
+        return stats["keyspace_hits"] + stats["keyspace_misses"]
+
+    def _sample_memory(self, hour: int) -> None:
+        used = self._info("memory")["used_memory"] - self._empty_bytes
+        self.result.memory.append(Memory(hour, used, self._pipeline.send([("DBSIZE",)])[0]))
+
+    def _check_counts(self) -> None:
+        """The run is worth nothing if one of three counts of the same lookups differs."""
+        result = self.result
+        for name, counted in result.counts.types.items():
+            library = result.stats.counts(name)
+            mine = int(counted.hits.sum()), int(counted.lookups.sum())
+            if mine != (library.hits, library.lookups):
+                raise LoadTestError(f"{name}: the driver counted {mine}, the library {library}; this is a defect.")
+        declared = result.stats.data_reads + result.stats.bookkeeping_reads
+        if declared != result.server_lookups:
+            raise LoadTestError(
+                f"the server counted {result.server_lookups} lookups, the library {declared}; this is a defect."
+            )
+
+
+class _Outcome:
+    """Counts one batch: what had to be computed missed."""
+
+    __slots__ = ("_call", "_driver", "_misses")
+
+    def __init__(self, driver: _Driver, call: CacheCall) -> None:
+        self._driver = driver
+        self._call = call
+        self._misses = 0
+
+    def scores(self, jobs: list[int]) -> dict[int, dict[str, Any]]:
+        self._misses = len(jobs)
+        return self._driver.compute(self._call, jobs)
+
+    def done(self, _task: Task) -> None:
+        lookups = len(self._call.jobs)
+        self._driver.count(self._call, lookups - self._misses, lookups)
+
+
+def _by_age(writes: Sequence[stationary.Write]) -> Iterator[tuple[int, list[stationary.Write]]]:
+    together: list[stationary.Write] = []
+    for write in writes:
+        if together and together[0].age_s != write.age_s:
+            yield together[0].age_s, together
+            together = []
+        together.append(write)
+    if together:
+        yield together[0].age_s, together
+
+
+def _instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, list[Operation]]]:
+    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first."""
+    order = count()
+    queue: list[tuple[int, int, int, Operation, Iterator[tuple[int, Operation]]]] = []
+    streams = [(-1, behaviour.platform()), *((user, behaviour.user(user)) for user in range(users))]
+    for who, stream in streams:
+        delay, operation = next(stream)
+        queue.append((delay, who, next(order), operation, stream))
+    heapq.heapify(queue)
+    while queue[0][0] < end:
+        now = queue[0][0]
+        operations: list[Operation] = []
+        while queue[0][0] == now:
+            _, who, _, operation, stream = queue[0]
+            operations.append(operation)
+            delay, following = next(stream)
+            heapq.heapreplace(queue, (now + delay, who, next(order), following, stream))
+        yield now, operations
