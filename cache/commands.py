@@ -173,6 +173,11 @@ def take_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Comm
     return ("EVALSHA", _HASH["take_jobs"], 1, lease, token, life_ms, *jobs)
 
 
+def leases_asked_for(command: Command) -> int:
+    """How many jobs a `take_jobs` names: as many scores were missing. 0 for another command."""
+    return len(command) - 6 if command[:2] == ("EVALSHA", _HASH["take_jobs"]) else 0
+
+
 def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:
     return ("EVALSHA", _HASH["renew_jobs"], 1, lease, token, life_ms, *jobs)
 

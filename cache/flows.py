@@ -510,6 +510,6 @@ def _fields(job_ids: Iterable[int]) -> list[bytes]:
 
 def ids(values: Iterable[int]) -> list[int]:
     """Distinct job ids in their order. Raises InvalidKeyError for what is no id."""
-    distinct = list(dict.fromkeys(values))
-    keys.check_ids("job_id", distinct)
-    return distinct
+    identifiers = list(values)
+    keys.check_ids("job_id", identifiers)  # before equals fall together: True is 1
+    return list(dict.fromkeys(identifiers))

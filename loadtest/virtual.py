@@ -15,6 +15,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from cache import commands
+from cache.commands import Send
 from cache.flows import Flows
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
@@ -32,6 +34,7 @@ from local.valkey import Valkey, faketime_library
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cache.commands import Flow
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
 
@@ -224,7 +227,7 @@ class _Driver:
         match call.call:
             case Call.MATCH_SCORES:
                 outcome = _Outcome(self, call)
-                return Task(flow, outcome.scores, outcome.done)
+                return Task(outcome.watched(flow), partial(self.compute, call), outcome.done)
             case Call.IJP | Call.COMPANY:
                 return Task(flow, partial(self._origin, call.call), partial(self._single_done, call))
             case Call.GET_SESSION:
@@ -303,7 +306,7 @@ class _Driver:
 
 
 class _Outcome:
-    """Counts one batch: what had to be computed missed."""
+    """Counts one batch: what it asked leases for had missed, whether it or another then computed it."""
 
     __slots__ = ("_call", "_driver", "_misses")
 
@@ -312,9 +315,17 @@ class _Outcome:
         self._call = call
         self._misses = 0
 
-    def scores(self, jobs: list[int]) -> dict[int, dict[str, Any]]:
-        self._misses = len(jobs)
-        return self._driver.compute(self._call, jobs)
+    def watched(self, flow: Flow[Any]) -> Flow[Any]:
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            if isinstance(step, Send):
+                # The first time: later ones ask again for what is waited for.
+                self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
+            answer = yield step
 
     def done(self, _task: Task) -> None:
         lookups = len(self._call.jobs)
