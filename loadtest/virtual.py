@@ -209,6 +209,8 @@ class _Driver:
         progress("virtual time", 1.0)
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
+        # A login is answered before its page asks for the session.
+        logins: list[Task] = []
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
@@ -219,7 +221,9 @@ class _Driver:
                     self.result.counts.visits[operation.user] += 1
                 elif operation.action in (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB):
                     self.result.invalidations += 1
-                tasks += [self._task(call) for call in self._platform.calls(operation, START_EPOCH_S + now)]
+                for call in self._platform.calls(operation, START_EPOCH_S + now):
+                    (logins if call.call is Call.START_SESSION else tasks).append(self._task(call))
+        self._pipeline.run(logins)
         self._pipeline.run(tasks)
 
     def _task(self, call: CacheCall) -> Task:
