@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,7 @@ from cache.gate import Operation
 from cache.service import checked_ttl
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -250,5 +251,7 @@ class AsyncCacheService:
             stop_watching()
 
 
-def _task() -> int:
-    return id(asyncio.current_task())
+def _task() -> Hashable:
+    task = asyncio.current_task()
+    assert task is not None
+    return weakref.ref(task)

@@ -22,6 +22,7 @@ MAX_FENCES: Final = 100_000
 # A forgotten pair is refused for at least this long: no compute between a get and its set takes longer.
 FORGOTTEN_FOR_S: Final = 3600.0
 _BITS: Final = 2**20
+_CALLERS_PER_PAIR: Final = 8
 
 
 class Forgotten:
@@ -37,7 +38,7 @@ class Fences:
     def __init__(self, clock: Clock, limit: int = MAX_FENCES) -> None:
         self._clock = clock
         self._limit = limit
-        self._by_pair: dict[Pair, dict[Hashable, Fence]] = {}
+        self._by_pair: dict[Pair, dict[Hashable, Fence | Forgotten]] = {}
         # Two sets of bits, one taking over from the other; a shared bit refuses a write too many, never one too few.
         self._marks, self._older_marks = bytearray(_BITS // 8), bytearray(_BITS // 8)
         self._marked_since = clock.now()
@@ -47,10 +48,15 @@ class Fences:
         """After a fork, when another thread may have held it."""
         self._lock = threading.Lock()
 
-    def remember(self, caller: Hashable, pair: Pair, fence: Fence) -> None:
+    def remember(self, caller: Hashable, pair: Pair, fence: Fence | Forgotten) -> None:
         with self._lock:
-            self._by_pair.setdefault(pair, {})[caller] = fence
-            while len(self._by_pair) > self._limit:
+            seen = self._by_pair.setdefault(pair, {})
+            seen.pop(caller, None)
+            seen[caller] = fence
+            if len(seen) > _CALLERS_PER_PAIR:
+                del seen[next(iter(seen))]
+                self._mark(pair)
+            if len(self._by_pair) > self._limit:
                 oldest = next(iter(self._by_pair))
                 del self._by_pair[oldest]
                 self._mark(oldest)
@@ -58,19 +64,18 @@ class Fences:
     def take(self, caller: Hashable, pair: Pair) -> Fence | Forgotten | None:
         """The fence for a write by `caller`; None if no get of this pair preceded it."""
         with self._lock:
-            seen = self._by_pair.get(pair)
-            if seen is None:
-                return FORGOTTEN if self._is_marked(pair) else None
+            seen = self._by_pair.get(pair, {})
             own = seen.pop(caller, None)
-            if own is None and len(set(seen.values())) > 1:
-                # Another thread's get, and an invalidation between several of them: nobody can say whose this is.
-                del self._by_pair[pair]
-                self._mark(pair)
-                return FORGOTTEN
-            fence = own or seen.pop(next(iter(seen)))
             if not seen:
-                del self._by_pair[pair]
-            return fence
+                self._by_pair.pop(pair, None)
+            if own is not None:
+                return own
+            if self._is_marked(pair):
+                return FORGOTTEN
+            # Another caller's get, or that of this one under another name (its thread has changed): the fence is
+            # right for both if it is the only one. It stays, for whoever it belongs to.
+            others = set(seen.values())
+            return FORGOTTEN if len(others) > 1 else next(iter(others), None)
 
     def _mark(self, pair: Pair) -> None:
         now = self._clock.now()

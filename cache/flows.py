@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
 from cache.commands import Compute, Send, Unavailable, WaitForLease
-from cache.fences import Fence, Fences, Forgotten
+from cache.fences import FORGOTTEN, Fence, Fences, Forgotten
 from cache.layouts import LAYOUTS
 from cache.pending import Pending
 
@@ -104,14 +104,14 @@ class Flows:
 
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         scores = yield from self._read_scores(user_id, job_ids)
-        if scores is None:
-            return {}
-        missing = [job_id for job_id in job_ids if job_id not in scores.found]
+        found = scores.found if scores else {}
+        missing = [job_id for job_id in job_ids if job_id not in found]
         if missing:
-            fences = yield from self._fence(user_id, missing, scores)
-            for job_id, fence in fences.items():
-                self.fences.remember(self._caller(), (user_id, job_id), fence)
-        return scores.found
+            fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
+            for job_id in missing:
+                # Without a fence nobody can say later whether the write is late: it will be refused.
+                self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
+        return found
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         """Steps `Compute((missing_job_ids,))`; its answer is `{job_id: score}`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,7 @@ from cache.flows import GENERIC, ids
 from cache.gate import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -31,6 +32,11 @@ T = TypeVar("T")
 
 def _no_compute(*_: object) -> Any:
     raise AssertionError("a flow without a compute asked for one")
+
+
+def _thread() -> Hashable:
+    # Not its number: another thread gets that after its end.
+    return weakref.ref(threading.current_thread())
 
 
 def checked_ttl(name: str, ttl_s: int, *, least: int = 1) -> int:
@@ -79,7 +85,7 @@ class CacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
-            caller=threading.get_ident,
+            caller=_thread,
         )
         self._flows = self._parts.flows
         self._link = self._parts.link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,25 @@ from typing import TYPE_CHECKING, Any
 import cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 SHELLS = ("sync", "async")
 LAYOUTS = ("hash", "keys")
 
 
 class Awaited:
-    """An AsyncCacheService as its sync twin: an event loop in a thread carries its calls out, callbacks in others."""
+    """An AsyncCacheService as its sync twin: an event loop in a thread, and a task for each thread that calls.
+
+    Callbacks run in other threads, so that they may wait for each other.
+    """
 
     def __init__(self, url: str, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._service = cache.AsyncCacheService.from_url(url, **options)
+        self._calls = threading.local()
+        self._tasks: list[concurrent.futures.Future[None]] = []
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._service, name)
@@ -33,15 +39,35 @@ class Awaited:
         def call(*arguments: Any, **options: Any) -> Any:
             arguments = tuple(_awaitable(argument) for argument in arguments)
             options = {key: _awaitable(value) for key, value in options.items()}
-            return asyncio.run_coroutine_threadsafe(attribute(*arguments, **options), self._loop).result(60)
+            return self._call(attribute(*arguments, **options))
 
         return call
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._service.close(), self._loop).result(10)
+        self._call(self._service.close())
+        for task in self._tasks:
+            task.cancel()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if not hasattr(self._calls, "queue"):
+            self._calls.queue = asyncio.Queue()
+            self._tasks.append(asyncio.run_coroutine_threadsafe(_carry_out(self._calls.queue), self._loop))
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._loop.call_soon_threadsafe(self._calls.queue.put_nowait, (coroutine, answer))
+        return answer.result(60)
+
+
+async def _carry_out(calls: asyncio.Queue[tuple[Coroutine[Any, Any, Any], concurrent.futures.Future[Any]]]) -> None:
+    while True:
+        coroutine, answer = await calls.get()
+        try:
+            answer.set_result(await coroutine)
+        except Exception as error:  # noqa: BLE001 - the caller's
+            answer.set_exception(error)
 
 
 def _awaitable(argument: Any) -> Any:

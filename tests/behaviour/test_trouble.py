@@ -7,11 +7,13 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
+from cache.breaker import Breaker
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
 
@@ -176,8 +178,9 @@ def test_a_new_primary_is_told_again_what_was_just_invalidated(
     ids=str,
 )
 def test_whatever_a_server_answers_reads_compute_and_it_is_back_when_the_server_is(
-    connect: Callable[..., Any], proxy: Proxy, mode: str | bytes
+    connect: Callable[..., Any], proxy: Proxy, mode: str | bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("cache.client.Breaker", partial(Breaker, pause_s=0.1))
     service = connect(proxy.url)
     service.set_company_enrichment(COMPANY, "cached")
     proxy.mode = mode

@@ -112,15 +112,22 @@ def test_each_caller_gets_back_what_its_own_get_saw(clock: Clock) -> None:
 def test_a_set_by_another_thread_takes_what_was_seen_if_there_is_but_one(clock: Clock) -> None:
     fences = Fences(clock)
     fences.remember("one", PAIR, OLD)
-    assert fences.take("third", PAIR) == OLD
+    fences.remember("other", PAIR, OLD)
+    assert [fences.take("third", PAIR), fences.take("third", PAIR)] == [OLD, OLD]
 
-    fences.remember("one", PAIR, OLD)
     fences.remember("other", PAIR, NEW)
     assert fences.take("third", PAIR) is FORGOTTEN
-    assert fences.take("third", PAIR) is FORGOTTEN
+    assert fences.take("other", PAIR) == NEW
+    assert fences.take("one", PAIR) == OLD
 
-    fences.remember("third", PAIR, NEW)
-    assert fences.take("third", PAIR) == NEW
+
+def test_many_callers_of_one_pair_are_bounded_and_the_first_is_refused(clock: Clock) -> None:
+    fences = Fences(clock)
+    for caller in range(20):
+        fences.remember(caller, PAIR, OLD)
+
+    assert fences.take(0, PAIR) is FORGOTTEN
+    assert fences.take(19, PAIR) == OLD
 
 
 def test_what_was_forgotten_for_want_of_room_is_refused(clock: Clock) -> None:
