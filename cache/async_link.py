@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache.gate import Gate
 from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
+from cache.pool import CONNECT_AT_ONCE
 from cache.replies import TROUBLE
 
 if TYPE_CHECKING:
@@ -42,9 +41,10 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._start()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -52,8 +52,13 @@ class Deadline:
         self._timer.cancel()
         await self._timeout.__aexit__(kind, error, trace)
 
+    @property
+    def spent_s(self) -> float:
+        return self._loop.time() - self._began
+
     def _start(self) -> None:
-        due = self._loop.time() + self._timeout_s
+        self._began = self._loop.time()
+        due = self._began + self._timeout_s
         self._timer = self._loop.call_at(due, self._check, due)
 
     def _check(self, due: float) -> None:
@@ -76,8 +81,8 @@ class AsyncPool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._alive = self._epoch = 0
 
-    async def take(self, timeout_s: float) -> Connection:
-        """Raises what connecting raised, or redis.TimeoutError."""
+    async def take(self) -> Connection:
+        """Raises what connecting raised."""
         while self._idle:
             connection = self._idle.pop()
             if await _is_usable(connection):
@@ -85,7 +90,7 @@ class AsyncPool:
             await self.drop(connection)
             if not self._is_safe_to_reconnect():
                 raise RedisConnectionError("the server has closed the connection")
-        return await self._wait(timeout_s)
+        return await self._wait()
 
     def give(self, connection: Connection) -> None:
         """The connection must be of the present epoch; others are dropped."""
@@ -116,28 +121,39 @@ class AsyncPool:
         for connection in idle:
             with suppress(*TROUBLE):
                 await connection.disconnect(nowait=True)
+        if self._waiting:
+            self._connect_one()
 
-    async def _wait(self, timeout_s: float) -> Connection:
+    async def close(self) -> None:
+        """Ends what is being connected, too."""
+        await self.clear()
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+
+    async def _wait(self) -> Connection:
         waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._connect_one()
         try:
-            async with Deadline(timeout_s):
-                return await waiter
-        except BaseException as error:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:
                 self.give(waiter.result())  # it came at the very moment that the caller left
-            waiter.cancel()
-            if isinstance(error, TimeoutError):
-                raise RedisTimeoutError("no connection was free in time") from None
             raise
 
     def _connect_one(self) -> None:
-        if self._alive < self._size:
+        if self._alive < self._size and len(self._connecting) < CONNECT_AT_ONCE:
             self._alive += 1
             task = asyncio.get_running_loop().create_task(self._connect(self._epoch))
             self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            task.add_done_callback(self._has_connected)
+
+    def _has_connected(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if self._waiting:
+            self._connect_one()
 
     async def _connect(self, epoch: int) -> None:
         connection = None
@@ -159,8 +175,8 @@ class AsyncPool:
             return
         if epoch == self._epoch:
             self.give(connection)
-        else:
-            await connection.disconnect(nowait=True)
+            return
+        await connection.disconnect(nowait=True)
 
 
 class AsyncLink:
@@ -175,9 +191,14 @@ class AsyncLink:
         pending: Pending,
         max_connections: int,
     ) -> None:
-        # The deadline is this link's own: redis-py's would cost a task for each command.
+        # The deadlines are this link's own: redis-py's cost a task each, and run on while the loop is busy elsewhere.
         no_retries: Any = Retry
-        options = {**options, "socket_timeout": None, "retry": no_retries(NoBackoff(), 0)}
+        options = {
+            **options,
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
+            "retry": no_retries(NoBackoff(), 0),
+        }
         self._gate = Gate(breaker, pending, on_failure=self._failed)
         self._new_pool = partial(
             AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
@@ -191,7 +212,7 @@ class AsyncLink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        await self._pool.clear()
+        await self._pool.close()
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
         """The replies, within what is left of the operation's deadline."""
@@ -221,21 +242,19 @@ class AsyncLink:
         self._has_failed = True
 
     async def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
-        began = time.monotonic()
-        give_up_at = began + DEADLINE_S - operation.spent_s
-        connection = await self._pool.take(give_up_at - began)
-        try:
-            async with Deadline(give_up_at - time.monotonic()):
+        async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
+            connection = await self._pool.take()
+            try:
                 await connection.send_packed_command(pack(batch), check_health=False)
                 answers = [await _read(connection) for _ in batch]
-        except BaseException:
-            await self._pool.drop(connection)
-            raise
+            except BaseException:
+                await self._pool.drop(connection)
+                raise
+            operation.spent_s += deadline.spent_s
         if self._pool.is_current(connection):
             self._pool.give(connection)
         else:
             await self._pool.drop(connection)
-        operation.spent_s += time.monotonic() - began
         return answers
 
 

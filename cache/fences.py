@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Fence: TypeAlias = tuple[bytes, bytes]  # generations of the user and of the job
 Pair: TypeAlias = tuple[int, int]  # user and job
 
-MAX_FENCES: Final = 100_000
-# A forgotten pair is refused for at least this long: no compute between a get and its set takes longer.
+# Two hundred list views between their gets and their sets; about 12 MB.
+MAX_FENCES: Final = 20_000
+# No compute between a get and its set takes longer. So long a forgotten pair is refused, and a fence is good.
 FORGOTTEN_FOR_S: Final = 3600.0
 _BITS: Final = 2**20
 _CALLERS_PER_PAIR: Final = 8
@@ -38,7 +39,7 @@ class Fences:
     def __init__(self, clock: Clock, limit: int = MAX_FENCES) -> None:
         self._clock = clock
         self._limit = limit
-        self._by_pair: dict[Pair, dict[Hashable, Fence | Forgotten]] = {}
+        self._by_pair: dict[Pair, dict[Hashable, tuple[Fence | Forgotten, float]]] = {}
         # Two sets of bits, one taking over from the other; a shared bit refuses a write too many, never one too few.
         self._marks, self._older_marks = bytearray(_BITS // 8), bytearray(_BITS // 8)
         self._marked_since = clock.now()
@@ -52,7 +53,7 @@ class Fences:
         with self._lock:
             seen = self._by_pair.setdefault(pair, {})
             seen.pop(caller, None)
-            seen[caller] = fence
+            seen[caller] = fence, self._clock.now()
             if len(seen) > _CALLERS_PER_PAIR:
                 del seen[next(iter(seen))]
                 self._mark(pair)
@@ -65,16 +66,19 @@ class Fences:
         """The fence for a write by `caller`; None if no get of this pair preceded it."""
         with self._lock:
             seen = self._by_pair.get(pair, {})
+            oldest_good = self._clock.now() - FORGOTTEN_FOR_S
+            for each in [each for each, (_, since) in seen.items() if since < oldest_good]:
+                del seen[each]
             own = seen.pop(caller, None)
             if not seen:
                 self._by_pair.pop(pair, None)
             if own is not None:
-                return own
+                return own[0]
             if self._is_marked(pair):
                 return FORGOTTEN
             # Another caller's get, or that of this one under another name (its thread has changed): the fence is
             # right for both if it is the only one. It stays, for whoever it belongs to.
-            others = set(seen.values())
+            others = {fence for fence, _ in seen.values()}
             return FORGOTTEN if len(others) > 1 else next(iter(others), None)
 
     def _mark(self, pair: Pair) -> None:

@@ -115,6 +115,8 @@ class Flows:
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         """Steps `Compute((missing_job_ids,))`; its answer is `{job_id: score}`."""
+        if not job_ids:
+            return {}
         scores = yield from self._read_scores(user_id, job_ids)
         if scores is None:
             return (yield from self._compute_scores(list(job_ids)))
@@ -238,13 +240,15 @@ class Flows:
                 mine = [job_id for job_id, is_mine in zip(missing, taken, strict=True) if is_mine]
                 absent = [job_id for job_id in missing if job_id not in scores.found]
                 left_s = give_up_at - self.clock.now()
-                ready = [job_id for job_id in absent if left_s <= 0 or job_id in mine or job_id in scores.newer]
-                missing = [job_id for job_id in absent if job_id not in ready]
+                may_compute = set(absent) if left_s <= 0 else scores.newer.union(mine)
+                ready = [job_id for job_id in absent if job_id in may_compute]
+                missing = [job_id for job_id in absent if job_id not in may_compute]
                 if mine or ready:
                     filled |= yield from self._compute_and_write_scores(user_id, ready, scores, (lease, token, mine))
             except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
                 self._leases.drop(lease, token)
-                yield Send((commands.release_jobs(lease, token, fields),))
+                replies = yield Send((commands.release_jobs(lease, token, fields),))
+                self.stats.bookkept(0 if isinstance(replies, Unavailable) else 1)
                 raise
             if missing and not ready:
                 # A dead holder's leases end one by one, so the wait is short enough to see each of them.

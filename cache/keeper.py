@@ -123,6 +123,14 @@ class Keeper:
             self._changed.notify()
 
     def _work(self) -> None:
+        try:
+            self._work_until_idle()
+        finally:  # however it ended: the next one who needs a thread starts it
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _work_until_idle(self) -> None:
         has_lingered = False
         while True:
             with self._changed:

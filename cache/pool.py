@@ -20,6 +20,9 @@ Connection = Any  # redis.Connection; its methods are untyped
 
 # A connection idle for longer is looked at before it is used: the server may have closed it.
 LOOK_AFTER_S: Final = 1.0
+# A crowd of callers is served sooner by the few connections there are, each for a millisecond, than by connecting once
+# for each of them: a handshake is five round trips.
+CONNECT_AT_ONCE: Final = 2
 
 
 class Pool:
@@ -39,7 +42,7 @@ class Pool:
     def reset(self) -> None:
         """Forgets all connections; after a fork they are the parent's."""
         self._changed = threading.Condition()
-        self._waiting = self._alive = self._epoch = self._failures = 0
+        self._waiting = self._connecting = self._alive = self._epoch = self._failures = 0
         self._error: Exception | None = None
         self._drop_idle()
 
@@ -79,6 +82,7 @@ class Pool:
         with self._changed:
             self._epoch += 1
             self._alive = 0
+            self._changed.notify_all()  # who waits for a connection of before needs another
         self._drop_idle()
 
     def _drop_idle(self) -> None:
@@ -99,8 +103,9 @@ class Pool:
                     if self._failures != failures:
                         assert self._error is not None
                         raise self._error
-                    if self._alive < self._size:
+                    if self._alive < self._size and self._connecting < min(self._waiting, CONNECT_AT_ONCE):
                         self._alive += 1
+                        self._connecting += 1
                         threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
                     left_s = give_up_at - time.monotonic()
                     if left_s <= 0 or not self._changed.wait(left_s):
@@ -118,14 +123,16 @@ class Pool:
             with self._changed:
                 if epoch == self._epoch:
                     self._alive -= 1
+                self._connecting -= 1
                 self._failures += 1
                 self._error = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
                 self._changed.notify_all()
             return
         with self._changed:
+            self._connecting -= 1
+            self._changed.notify_all()
             if epoch == self._epoch:
                 self._idle.append((connection, time.monotonic()))
-                self._changed.notify()
                 return
         connection.disconnect()
 

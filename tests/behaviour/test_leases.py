@@ -222,6 +222,8 @@ def test_an_event_loop_that_computes_without_awaiting_keeps_its_lease(shared_ser
     async def scenario() -> list[Any]:
         service = cache.AsyncCacheService.from_url(shared_server.url)
 
+        await asyncio.gather(*(service.get_session(user) for user in range(10)))  # connected
+
         async def compute() -> str:
             computes.append(1)
             time.sleep(LEASE_MS / 1000 * 1.5)

@@ -64,6 +64,11 @@ def test_a_batch_computes_only_what_is_missing(service: Any) -> None:
     assert service.get_match_scores(USER, MANY_JOBS) == scores
 
 
+def test_nothing_asked_is_nothing_computed(service: Any) -> None:
+    assert service.match_scores(USER, [], lambda jobs: pytest.fail("computed")) == {}
+    assert service.get_match_scores(USER, []) == {}
+
+
 @pytest.mark.parametrize("what", ["user", "job"])
 def test_an_invalidation_reaches_every_service_at_once(connect: Callable[..., Any], what: str) -> None:
     one, other = connect(), connect()
@@ -106,6 +111,18 @@ def test_a_plain_set_after_a_missed_get_that_an_invalidation_overtook_is_not_ser
     one.set_match_score(USER, JOB, {"score": 1})
 
     assert other.get_match_score(USER, JOB) is None
+
+
+def test_a_set_after_a_get_that_was_not_answered_is_refused(service: Any, raw: redis.Redis) -> None:
+    """Nobody knows whether an invalidation came in between."""
+    raw.acl_setuser("app", enabled=True, commands=["-hmget", "-mget"])
+    try:
+        assert service.get_match_score(USER, JOB) is None
+    finally:
+        raw.acl_setuser("app", enabled=True, commands=["+hmget", "+mget"])
+
+    assert not service.set_match_score(USER, JOB, PACKED)
+    assert service.get_match_score(USER, JOB) is None
 
 
 def test_a_write_behind_its_fence_is_not_served(connect: Callable[..., Any]) -> None:

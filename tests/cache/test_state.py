@@ -121,6 +121,14 @@ def test_a_set_by_another_thread_takes_what_was_seen_if_there_is_but_one(clock: 
     assert fences.take("one", PAIR) == OLD
 
 
+def test_a_get_without_a_set_does_not_stand_in_the_way_for_ever(clock: Clock) -> None:
+    fences = Fences(clock)
+    fences.remember("one", PAIR, OLD)
+    clock.time += FORGOTTEN_FOR_S + 1
+
+    assert fences.take("other", PAIR) is None
+
+
 def test_many_callers_of_one_pair_are_bounded_and_the_first_is_refused(clock: Clock) -> None:
     fences = Fences(clock)
     for caller in range(20):
