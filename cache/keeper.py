@@ -168,7 +168,9 @@ class Keeper:
         with self._changed:
             for held, renewal in renewals.items():
                 if held in self._holds:
-                    self._holds[held] = renewal, now + _RENEW_EVERY_S
+                    # One that failed is tried again soon: the lease still runs.
+                    next_s = _RENEW_EVERY_S / 5 if isinstance(replies, Unavailable) else _RENEW_EVERY_S
+                    self._holds[held] = renewal, now + next_s
             if isinstance(replies, Unavailable):
                 for watch in watches:  # they find out for themselves
                     self._end(watch)
