@@ -8,7 +8,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test
+.PHONY: help setup validate test soak
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 
 test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest $(ARGS)
+
+soak: $(READY) ## what is too long for `test`: many clients and faults, looking for a stale read
+	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2

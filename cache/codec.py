@@ -14,6 +14,7 @@ record holds exactly the seven fields of `PACKED_FIELDS` within their ranges; an
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import struct
@@ -30,6 +31,7 @@ FORMAT_SCORE_PACKED: Final = 2
 FORMAT_SCORE_JSON: Final = 3
 FORMAT_SESSION: Final = 4
 NEWEST_FORMAT: Final = 4
+_FORMATS_END: Final = 32  # no format has a printable byte: text that others wrote is foreign, not newer
 
 GENERATION_BYTES: Final = 6
 PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "seniority", "at")
@@ -39,6 +41,7 @@ _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
 _SESSION_HEAD: Final = struct.Struct(">BI")
 _STANDARD: Final = b" "
 _JSON_HEAD: Final = bytes([FORMAT_JSON])
+_PACKED_HEAD: Final = bytes([FORMAT_SCORE_PACKED])
 _WHOLE_SCORE: Final = 0x8000  # set where `score` was given as an int: 87 and 87.0 are not the same JSON
 
 # Types that orjson would turn into strings: they would not come out as they went in.
@@ -47,12 +50,13 @@ _ORJSON_OPTIONS: Final = (
 )
 
 
-class _Undecodable:
-    def __repr__(self) -> str:
-        return "UNDECODABLE"
+class Undecodable(enum.Enum):
+    """Stands for bytes that hold no value of the library."""
+
+    UNDECODABLE = enum.auto()
 
 
-UNDECODABLE: Final = _Undecodable()
+UNDECODABLE: Final = Undecodable.UNDECODABLE
 
 
 def encode(value: Json) -> bytes:
@@ -94,8 +98,27 @@ def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> by
 def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
     """(deadline, job's generation, score), or None for bytes that are neither of format 2 nor 3."""
     if len(raw) == _PACKED.size and raw[0] == FORMAT_SCORE_PACKED:
-        _, deadline, generation, score, skills, title, location, salary, seniority, at = _PACKED.unpack(raw)
-        return (
+        return _unpacked(raw)[0]
+    if len(raw) > _SCORE_HEAD.size and raw[0] == FORMAT_SCORE_JSON:
+        _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
+        score = _from_json(raw[_SCORE_HEAD.size :])
+        if type(score) is dict:
+            return deadline, generation, score
+    return None
+
+
+def decode_packed_scores(values: list[bytes]) -> list[tuple[int, bytes, dict[str, Json]]] | None:
+    """`decode_score` of each at once, or None where not all of them are of format 2."""
+    size = _PACKED.size
+    joined = b"".join(values)
+    if len(joined) != size * len(values) or set(map(len, values)) != {size}:
+        return None
+    return _unpacked(joined) if joined[::size] == _PACKED_HEAD * len(values) else None
+
+
+def _unpacked(raw: bytes) -> list[tuple[int, bytes, dict[str, Json]]]:
+    return [
+        (
             deadline,
             generation,
             {
@@ -108,12 +131,8 @@ def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
                 "at": at,
             },
         )
-    if len(raw) > _SCORE_HEAD.size and raw[0] == FORMAT_SCORE_JSON:
-        _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
-        score = _from_json(raw[_SCORE_HEAD.size :])
-        if type(score) is dict:
-            return deadline, generation, score
-    return None
+        for _, deadline, generation, score, skills, title, location, salary, seniority, at in _PACKED.iter_unpack(raw)
+    ]
 
 
 def score_head(raw: bytes) -> tuple[int, bytes] | None:
@@ -126,7 +145,7 @@ def score_head(raw: bytes) -> tuple[int, bytes] | None:
 
 def is_newer(raw: bytes) -> bool:
     """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
-    return bool(raw) and raw[0] > NEWEST_FORMAT
+    return bool(raw) and NEWEST_FORMAT < raw[0] < _FORMATS_END
 
 
 def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | None:

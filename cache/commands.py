@@ -48,6 +48,23 @@ class Wait:
     wait_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class WaitForLease(Wait):
+    """Another caller fills the key. Whoever can watch its lease may end the wait when `look` says that it is free,
+
+    and wait up to `at_most_s`; whoever cannot waits `wait_s` and lets the flow look again.
+    """
+
+    lease: str
+    look: Command
+    at_most_s: float
+
+
+def is_free(reply: Reply) -> bool:
+    """The reply to `WaitForLease.look`: EXISTS for one value, HMGET for the jobs of a user."""
+    return None in reply if type(reply) is list else not reply
+
+
 Step: TypeAlias = Send | Compute | Wait
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -61,12 +78,17 @@ def _script(name: str) -> tuple[str, str]:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
 
 
-_ENSURE_GENERATION, _ENSURE_JOB_GENERATIONS, _FILL_SCORES, _FILL, _RELEASE = _SCRIPTS = tuple(
-    _script(name) for name in ("ensure_generation", "ensure_job_generations", "fill_scores", "fill", "release")
+_NAMES: Final = (
+    *("ensure_generation", "ensure_job_generations", "fill_scores", "fill"),
+    *("release", "release_jobs", "renew", "renew_jobs", "take_jobs"),
 )
+_HASH: Final = {name: _script(name)[0] for name in _NAMES}
 
 # Text by hash: whoever sends the commands falls back to it when the server does not know a script (NOSCRIPT).
-SCRIPTS: Final = dict(_SCRIPTS)
+SCRIPTS: Final = dict(_script(name) for name in _NAMES)
+
+# The reply where a key holds a type that no release of the library writes there: undecodable bytes.
+WRONG_TYPE: Final = b"\0"
 
 
 def with_text(command: Command) -> Command:
@@ -94,6 +116,15 @@ def take_lease(lease: str, token: bytes, life_ms: int) -> Command:
     return ("SET", lease, token, "NX", "PX", life_ms)
 
 
+def force_lease(lease: str, token: bytes, life_ms: int) -> Command:
+    """Takes the lease from whoever holds it: what they computed is refused."""
+    return ("SET", lease, token, "PX", life_ms)
+
+
+def exists(key: str) -> Command:
+    return ("EXISTS", key)
+
+
 def delete(*keys: str) -> Command:
     return ("UNLINK", *keys)
 
@@ -106,7 +137,7 @@ def hgetall(key: str) -> Command:
     return ("HGETALL", key)
 
 
-def hmget(key: str, *fields: bytes) -> Command:
+def hmget(key: str, *fields: Word) -> Command:
     return ("HMGET", key, *fields)
 
 
@@ -115,20 +146,41 @@ def hdel(key: str, field: bytes) -> Command:
 
 
 def ensure_generation(key: str, nonce: bytes, ttl_s: int, *, in_hash: bool) -> Command:
-    return ("EVALSHA", _ENSURE_GENERATION[0], 1, key, nonce, ttl_s, int(in_hash))
+    return ("EVALSHA", _HASH["ensure_generation"], 1, key, nonce, ttl_s, int(in_hash))
 
 
 def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _ENSURE_JOB_GENERATIONS[0], 1, key, nonce, *jobs)
+    return ("EVALSHA", _HASH["ensure_job_generations"], 1, key, nonce, *jobs)
 
 
 def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: list[bytes]) -> Command:
-    return ("EVALSHA", _FILL_SCORES[0], 1, key, generation, ttl_s, now, limit, *entries)
+    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, *entries)
 
 
 def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:
-    return ("EVALSHA", _FILL[0], 2, key, lease, token, value, ttl_s)
+    return ("EVALSHA", _HASH["fill"], 2, key, lease, token, value, ttl_s)
 
 
 def release(lease: str, token: bytes) -> Command:
-    return ("EVALSHA", _RELEASE[0], 1, lease, token)
+    return ("EVALSHA", _HASH["release"], 1, lease, token)
+
+
+def renew(lease: str, token: bytes, life_ms: int) -> Command:
+    return ("EVALSHA", _HASH["renew"], 1, lease, token, life_ms)
+
+
+def take_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:
+    return ("EVALSHA", _HASH["take_jobs"], 1, lease, token, life_ms, *jobs)
+
+
+def leases_asked_for(command: Command) -> int:
+    """How many jobs a `take_jobs` names: as many scores were missing. 0 for another command."""
+    return len(command) - 6 if command[:2] == ("EVALSHA", _HASH["take_jobs"]) else 0
+
+
+def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:
+    return ("EVALSHA", _HASH["renew_jobs"], 1, lease, token, life_ms, *jobs)
+
+
+def release_jobs(lease: str, token: bytes, jobs: list[bytes]) -> Command:
+    return ("EVALSHA", _HASH["release_jobs"], 1, lease, token, *jobs)

@@ -4,52 +4,73 @@ Theory of operation
 -------------------
 *Match scores.* A score may be stored only by a writer who knows the user's and the job's generation from before the
 origin was read. A read brings them along; where one is missing it is installed first (`ensure_*`). Invalidating
-removes the generation, so a late write is refused (user, layout hash) or hidden (user in layout keys; job).
+removes the generation, so a late write is refused (user, layout hash) or hidden (user in layout keys; job). Leases of
+single jobs keep two batches from computing one job twice; they are about work, not about truth.
 
 *Single values.* Whoever misses takes the key's lease, computes, and stores with a script that checks the lease. An
-invalidation or a plain write deletes the lease before anything else, so that a value computed from older data is
-refused. Waiters look again until the value is there, the lease is free, or their patience ends: then they compute for
-themselves and store nothing.
+invalidation deletes the lease, a plain write takes it over, in a round trip before the one that stores: so a value
+computed from older data is refused, and so is a write that timed out here and arrives there after a newer one.
+Waiters look again when the lease is free, or when their patience ends: then they compute for themselves and store
+nothing.
 
-An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written, invalidations say False.
+An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written. What was to be invalidated
+becomes pending, and False is the answer.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
-from cache.commands import Compute, Send, Unavailable, Wait
+from cache.commands import Compute, Send, Unavailable, WaitForLease
+from cache.fences import FORGOTTEN, Fence, Fences, Forgotten
 from cache.layouts import LAYOUTS
+from cache.pending import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from cache.catalog import CacheType, Catalog
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow
+    from cache.commands import Command, Flow, Reply
     from cache.layouts import Scores
     from cache.stats import Stats
 
 GENERIC: Final = "generic"  # the name under which `get_with_lock` counts
-LEASE_MS: Final = 10_000
+# Renewed while its holder lives; a dead holder's key is free after this at the latest.
+LEASE_MS: Final = 1_500
 LEASE_LOOK_AGAIN_S: Final = 0.01
 PATIENCE_S: Final = 10.0
-MAX_FENCES: Final = 100_000
-
-Fence = tuple[bytes, bytes]  # generations of the user and of the job
+# Entries that were written together should not expire together. Only shorter: nothing outlives its stated TTL.
+MAX_JITTER: Final = 0.05
 
 
 def nonce() -> bytes:
     return secrets.token_bytes(codec.GENERATION_BYTES)
 
 
+class Leases(Protocol):
+    """Whoever keeps the leases that this process holds from running out."""
+
+    def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
+    def drop(self, lease: str, token: bytes) -> None: ...
+
+
+class Unkept:
+    """Leases run out by themselves: right where a compute takes no time, as in a simulation."""
+
+    def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
+    def drop(self, lease: str, token: bytes) -> None: ...
+
+
 class Flows:
-    """The operations of one service: what they share is the catalogue, the layout, the clock and the counts."""
+    """The operations of one service: what they share is the catalogue, the layout, the clock and the counts.
+
+    `caller` names who calls (a thread or task), `jitter` gives numbers from 0 to 1 that shorten TTLs.
+    """
 
     def __init__(
         self,
@@ -59,6 +80,11 @@ class Flows:
         clock: Clock,
         counts: Stats,
         new_nonce: Callable[[], bytes] = nonce,
+        leases: Leases | None = None,
+        pending: Pending | None = None,
+        caller: Callable[[], Hashable] = lambda: None,
+        jitter: Callable[[], float] = lambda: 0.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f"layout {layout!r} is unknown. Known: {', '.join(LAYOUTS)}.")
@@ -66,59 +92,82 @@ class Flows:
         self.clock = clock
         self.stats = counts
         self.layout = LAYOUTS[layout]
+        self.pending = Pending(clock) if pending is None else pending
+        self.fences = Fences(clock)
+        self._leases = leases or Unkept()
+        self._caller = caller
+        self._jitter = jitter
         self.nonce = new_nonce
-        # What a missed get saw, for the set that follows it; the oldest go first.
-        self._fences: OrderedDict[tuple[int, int], Fence] = OrderedDict()
+        self._patience_s = patience_s
 
     # -- match scores ------------------------------------------------------------------------------------------
 
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         scores = yield from self._read_scores(user_id, job_ids)
-        if scores is None:
-            return {}
-        missing = [job_id for job_id in job_ids if job_id not in scores.found]
-        if missing:
-            fences = yield from self._fence(user_id, missing, scores)
-            self._remember(user_id, fences)
-        return scores.found
-
-    def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
-        """Steps `Compute((missing_job_ids,))` at most once; its answer is `{job_id: score}`."""
-        scores = yield from self._read_scores(user_id, job_ids)
         found = scores.found if scores else {}
         missing = [job_id for job_id in job_ids if job_id not in found]
-        if not missing:
-            return found
-        fences: dict[int, Fence] = {}
-        if scores:
-            fences = yield from self._fence(user_id, missing, scores)
-            for job_id in scores.newer:
-                fences.pop(job_id, None)
-        computed: dict[int, dict[str, Json]] = yield Compute((missing,))
-        wanted = {job_id: computed[job_id] for job_id in missing if job_id in computed}
-        self.stats.computed(self.catalog.match.name, len(wanted))
-        yield from self._write_scores(user_id, {job: wanted[job] for job in wanted if job in fences}, fences)
-        return found | wanted
+        if missing:
+            fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
+            for job_id in missing:
+                # Without a fence nobody can say later whether the write is late: it will be refused.
+                self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
+        return found
 
-    def set_scores(self, user_id: int, scores: Mapping[int, dict[str, Json]]) -> Flow[bool]:
-        """Each score with the generations that its missed get saw, else with those in force now."""
-        fences = {}
+    def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
+        """Steps `Compute((missing_job_ids,))`; its answer is `{job_id: score}`."""
+        if not job_ids:
+            return {}
+        scores = yield from self._read_scores(user_id, job_ids)
+        if scores is None:
+            return (yield from self._compute_scores(list(job_ids)))
+        missing = [job_id for job_id in job_ids if job_id not in scores.found]
+        if not missing:
+            return scores.found
+        filled = yield from self._fill_scores_under_leases(user_id, missing, scores)
+        return scores.found | filled
+
+    def fence(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, Fence]]:
+        """The generations in force, to be passed to `set_scores` with what is computed from here on."""
+        return (yield from self._fence(user_id, job_ids, None))
+
+    def set_scores(
+        self, user_id: int, scores: Mapping[int, dict[str, Json]], fences: Mapping[int, Fence] | None = None
+    ) -> Flow[bool]:
+        """Each score with its fence, else with what its missed get saw, else with the generations in force now."""
+        if fences is not None:
+            return (yield from self._write_scores(user_id, scores, fences))
+        seen: dict[int, Fence] = {}
+        unread = []
         for job_id in scores:
-            fence = self._fences.pop((user_id, job_id), None)
-            if fence:
-                fences[job_id] = fence
-        unread = [job_id for job_id in scores if job_id not in fences]
+            fence = self.fences.take(self._caller(), (user_id, job_id))
+            if fence is None:
+                unread.append(job_id)
+            elif isinstance(fence, Forgotten):
+                self.stats.refused(self.catalog.match.name, 1)
+            else:
+                seen[job_id] = fence
         if unread:
-            fences |= yield from self._fence(user_id, unread, None)
-        return (yield from self._write_scores(user_id, scores, fences))
+            seen |= yield from self._fence(user_id, unread, None)
+        return (yield from self._write_scores(user_id, scores, seen))
 
     def invalidate_user_matches(self, user_id: int) -> Flow[bool]:
-        replies = yield Send((commands.delete(keys.match(user_id)),))
-        return not isinstance(replies, Unavailable)
+        return (yield from self._invalidate(_forget_scores(user_id)))
 
     def invalidate_job_matches(self, job_id: int) -> Flow[bool]:
-        replies = yield Send((commands.hdel(keys.JOB_GENERATIONS, keys.score_field(job_id)),))
-        return not isinstance(replies, Unavailable)
+        return (yield from self._invalidate(commands.hdel(keys.JOB_GENERATIONS, keys.score_field(job_id))))
+
+    def _invalidate(self, *deletions: Command) -> Flow[bool]:
+        """True when the server has confirmed; else they are pending."""
+        try:
+            replies = yield Send(deletions)
+        except BaseException:  # cancelled: nobody knows whether they arrived
+            self.pending.add(deletions)
+            raise
+        if isinstance(replies, Unavailable):
+            self.pending.add(deletions)
+            return False
+        self.pending.confirmed(deletions)
+        return True
 
     def _read_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[Scores | None]:
         if not job_ids:
@@ -138,42 +187,110 @@ class Flows:
         )
         return scores
 
+    def _ensure(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> tuple[Command, ...]:
+        """Commands that install the generations which `seen` lacks: of the user first, of the jobs last."""
+        ask = []
+        if seen is None or seen.user_generation is None:
+            ttl_s, in_hash = self.catalog.match.ttl_s, self.layout.in_hash
+            ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
+        unknown = [job_id for job_id in job_ids if seen is None or seen.job_generations[job_id] is None]
+        if unknown:
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), _fields(unknown)))
+        return tuple(ask)
+
     def _fence(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> Flow[dict[int, Fence]]:
         """The generations in force before the caller reads the origin, by job; what is missing is installed."""
+        ask = self._ensure(user_id, job_ids, seen)
         user_generation = seen.user_generation if seen else None
         generations = {job_id: seen.job_generations[job_id] if seen else None for job_id in job_ids}
-        unknown = [job_id for job_id, generation in generations.items() if generation is None]
-        ask = []
-        if user_generation is None:
-            ttl_s = self.catalog.match.ttl_s
-            in_hash = self.layout.in_hash
-            ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
-        if unknown:
-            fields = [keys.score_field(job_id) for job_id in unknown]
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), fields))
         if ask:
-            replies = yield Send(tuple(ask))
+            replies = yield Send(ask)
             if isinstance(replies, Unavailable):
                 return {}
             self.stats.bookkept(len(ask))
             if user_generation is None:
                 user_generation = replies[0]
+            unknown = [job_id for job_id, generation in generations.items() if generation is None]
             if unknown:
                 generations |= dict(zip(unknown, replies[-1], strict=True))
         if user_generation is None:
             return {}
         return {job: (user_generation, stamp) for job, stamp in generations.items() if stamp is not None}
 
-    def _remember(self, user_id: int, fences: Mapping[int, Fence]) -> None:
-        for job_id, fence in fences.items():
-            self._fences[user_id, job_id] = fence
-        while len(self._fences) > MAX_FENCES:
-            self._fences.popitem(last=False)
+    def _fill_scores_under_leases(
+        self, user_id: int, missing: list[int], scores: Scores
+    ) -> Flow[dict[int, dict[str, Json]]]:
+        """Computes what nobody else computes, then waits for the rest; holds nothing while it waits."""
+        lease, token = keys.lease(keys.match(user_id)), self.nonce()
+        give_up_at = self.clock.now() + self._patience_s
+        filled: dict[int, dict[str, Json]] = {}
+        while missing:
+            fields = _fields(missing)
+            ensure = self._ensure(user_id, missing, scores)
+            take = commands.take_jobs(lease, token, LEASE_MS, fields)
+            try:
+                # Read again behind the take: whoever held a lease until now has written.
+                replies = yield Send((*ensure, take, *self.layout.read(user_id, missing)))
+                if isinstance(replies, Unavailable):
+                    return filled | (yield from self._compute_scores(missing))
+                taken, read = replies[len(ensure)], replies[len(ensure) + 1 :]
+                self.stats.bookkept(len(ensure) + len(read) + self.layout.data_reads(len(missing)))
+                seen, scores = scores, self.layout.parse(missing, read, self.clock.now())
+                _complete(scores, seen, missing, replies[: len(ensure)])
+                filled |= scores.found
+                mine = [job_id for job_id, is_mine in zip(missing, taken, strict=True) if is_mine]
+                absent = [job_id for job_id in missing if job_id not in scores.found]
+                left_s = give_up_at - self.clock.now()
+                may_compute = set(absent) if left_s <= 0 else scores.newer.union(mine)
+                ready = [job_id for job_id in absent if job_id in may_compute]
+                missing = [job_id for job_id in absent if job_id not in may_compute]
+                if mine or ready:
+                    filled |= yield from self._compute_and_write_scores(user_id, ready, scores, (lease, token, mine))
+            except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
+                self._leases.drop(lease, token)
+                replies = yield Send((commands.release_jobs(lease, token, fields),))
+                self.stats.bookkept(0 if isinstance(replies, Unavailable) else 1)
+                raise
+            if missing and not ready:
+                # A dead holder's leases end one by one, so the wait is short enough to see each of them.
+                at_most_s = min(left_s, LEASE_MS / 4000)
+                look = commands.hmget(lease, *_fields(missing))
+                yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
+        return filled
+
+    def _compute_and_write_scores(
+        self, user_id: int, job_ids: list[int], scores: Scores, held: tuple[str, bytes, list[int]]
+    ) -> Flow[dict[int, dict[str, Json]]]:
+        lease, token, mine = held
+        release: tuple[Command, ...] = ()
+        computed: dict[int, dict[str, Json]] = {}
+        if mine:
+            fields = _fields(mine)
+            release = (commands.release_jobs(lease, token, fields),)
+            self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, fields))
+        if job_ids:
+            computed = yield from self._compute_scores(job_ids)
+        fences = scores.fences(job_ids)
+        wanted = {job_id: score for job_id, score in computed.items() if job_id in fences}
+        yield from self._write_scores(user_id, wanted, fences, then=release)
+        self._leases.drop(lease, token)
+        return computed
+
+    def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
+        computed: Mapping[int, dict[str, Json]] = yield Compute((job_ids,))
+        wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
+        self.stats.computed(self.catalog.match.name, len(wanted))
+        return wanted
 
     def _write_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], fences: Mapping[int, Fence]
+        self,
+        user_id: int,
+        scores: Mapping[int, dict[str, Json]],
+        fences: Mapping[int, Fence],
+        *,
+        then: tuple[Command, ...] = (),
     ) -> Flow[bool]:
-        """Whether all of them were stored. One command for each user generation: as a rule there is one."""
+        """Whether all of them were stored. One write for each user generation: as a rule there is one."""
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         by_generation: dict[bytes, dict[int, bytes]] = {}
@@ -182,23 +299,32 @@ class Flows:
                 user_generation, stamp = fences[job_id]
                 entry = codec.encode_score(score, now + ttl_s, stamp)
                 by_generation.setdefault(user_generation, {})[job_id] = entry
-        stored = 0
-        for generation, entries in by_generation.items():
-            replies = yield Send(self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now))
-            if isinstance(replies, Unavailable):
-                continue
-            accepted, reads = self.layout.written(replies)
+        writes = [
+            (self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now), len(entries))
+            for generation, entries in by_generation.items()
+        ]
+        batch = tuple(command for write, _ in writes for command in write) + then
+        if not batch:
+            return not scores
+        replies = yield Send(batch)
+        if isinstance(replies, Unavailable):
+            return False
+        self.stats.bookkept(len(then))
+        stored = first = 0
+        for write, count in writes:
+            accepted, reads = self.layout.written(replies[first : first + len(write)])
+            first += len(write)
             self.stats.bookkept(reads)
             if accepted:
-                stored += len(entries)
+                stored += count
             else:
-                self.stats.refused(self.catalog.match.name, len(entries))
+                self.stats.refused(self.catalog.match.name, count)
         return stored == len(scores)
 
     # -- single values -----------------------------------------------------------------------------------------
 
-    def get_or_compute(self, name: str, key: str, ttl_s: int) -> Flow[Json]:
-        """Steps `Compute()` at most once."""
+    def get_or_compute(self, name: str, key: str, ttl_s: int, *, none_ttl_s: int | None = None) -> Flow[Json]:
+        """Steps `Compute()` at most once. A computed None is stored for `none_ttl_s`, not at all if that is 0."""
         replies = yield Send((commands.get(key),))
         if isinstance(replies, Unavailable):
             self.stats.lookup(name, misses={stats.UNAVAILABLE: 1})
@@ -212,31 +338,29 @@ class Flows:
         self.stats.lookup(name, misses={reason: 1}, data_reads=1)
         if raw is not None and codec.is_newer(raw):
             return (yield from self._compute(name))
-        return (yield from self._fill_under_lease(name, key, ttl_s))
+        return (yield from self._fill_under_lease(name, key, ttl_s, none_ttl_s))
 
     def set_value(self, key: str, value: Json, ttl_s: int) -> Flow[bool]:
         """Stores what the caller knows to be current; computes in flight are refused from now on."""
-        store = (
-            commands.delete(keys.lease(key)),
-            commands.set_for(key, codec.encode(value), ttl_s),
-        )
-        replies = yield Send(store)
-        return not isinstance(replies, Unavailable)
+        return (yield from self._write_through(key, codec.encode(value), self._shortened(ttl_s)))
 
     def invalidate(self, key: str) -> Flow[bool]:
-        replies = yield Send((commands.delete(key, keys.lease(key)),))
-        return not isinstance(replies, Unavailable)
+        return (yield from self._invalidate(commands.delete(key, keys.lease(key))))
 
     def _compute(self, name: str) -> Flow[Json]:
         value = yield Compute()
         self.stats.computed(name, 1)
         return value
 
-    def _fill_under_lease(self, name: str, key: str, ttl_s: int) -> Flow[Json]:
+    def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
-        give_up_at = self.clock.now() + PATIENCE_S
+        give_up_at = self.clock.now() + self._patience_s
         while True:
-            replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
+            try:
+                replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
+            except BaseException:
+                yield from self._release(lease, token)
+                raise
             if isinstance(replies, Unavailable):
                 return (yield from self._compute(name))
             self.stats.bookkept(1)
@@ -247,19 +371,27 @@ class Flows:
                     yield from self._release(lease, token)
                 return value
             if is_holder:
-                return (yield from self._compute_and_fill(name, key, ttl_s, lease, token))
-            if self.clock.now() >= give_up_at:
+                return (yield from self._compute_and_fill(name, key, ttl_s, none_ttl_s, token))
+            left_s = give_up_at - self.clock.now()
+            if left_s <= 0:
                 return (yield from self._compute(name))
-            yield Wait(LEASE_LOOK_AGAIN_S)
+            yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=commands.exists(lease), at_most_s=left_s)
 
-    def _compute_and_fill(self, name: str, key: str, ttl_s: int, lease: str, token: bytes) -> Flow[Json]:
+    def _compute_and_fill(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, token: bytes) -> Flow[Json]:
+        lease = keys.lease(key)
+        self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
         try:
             value = yield from self._compute(name)
-            encoded = codec.encode(value)
+            is_negative = value is None and none_ttl_s is not None
+            keep_s = none_ttl_s if is_negative else self._shortened(ttl_s)
+            if not keep_s:
+                yield from self._release(lease, token)
+                return value
+            replies = yield Send((commands.fill(key, lease, token, codec.encode(value), keep_s),))
         except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
             yield from self._release(lease, token)
             raise
-        replies = yield Send((commands.fill(key, lease, token, encoded, ttl_s),))
+        self._leases.drop(lease, token)
         if not isinstance(replies, Unavailable):
             self.stats.bookkept(1)
             if not replies[0]:
@@ -268,37 +400,80 @@ class Flows:
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
         replies = yield Send((commands.release(lease, token),))
+        self._leases.drop(lease, token)
         if not isinstance(replies, Unavailable):
             self.stats.bookkept(1)
 
+    def _write_through(
+        self,
+        key: str,
+        value: bytes,
+        ttl_s: int,
+        *,
+        also_forget: tuple[Command, ...] = (),
+        saves: bool = False,
+        keeps_old: bool = False,
+    ) -> Flow[bool]:
+        """True: no reader gets an older value from now on. With `saves`, steps `Compute()` under the lease.
+
+        The old value goes before the new one is stored (unless `keeps_old`): whoever dies in between leaves nothing
+        stale behind. What ends otherwise than by storing ends by invalidating.
+        """
+        lease, token = keys.lease(key), self.nonce()
+        forget = (commands.delete(key, lease), *also_forget)
+        is_stored = False
+        try:
+            force = commands.force_lease(lease, token, LEASE_MS)
+            replies = yield Send((force,) if keeps_old else (force, commands.delete(key)))
+            if saves:
+                self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
+                yield Compute()
+            if not isinstance(replies, Unavailable):
+                replies = yield Send((commands.fill(key, lease, token, value, ttl_s), *also_forget))
+            if not isinstance(replies, Unavailable):
+                self.stats.bookkept(1)
+                is_stored = bool(replies[0])
+        except BaseException:
+            yield from self._invalidate(*forget)
+            raise
+        finally:
+            self._leases.drop(lease, token)
+        if is_stored:
+            self.pending.confirmed(also_forget)
+            return True
+        return (yield from self._invalidate(*forget))
+
+    def _shortened(self, ttl_s: int) -> int:
+        return max(1, ttl_s - int(ttl_s * MAX_JITTER * self._jitter()))
+
     # -- job preferences ---------------------------------------------------------------------------------------
 
-    def update_ijp(self, user_id: int, data: Json) -> Flow[bool]:
-        """Write-through, and the user's match scores with it: both were computed from what is now old."""
-        key = keys.ijp(user_id)
-        replies = yield Send(
-            (
-                commands.delete(keys.lease(key)),
-                commands.delete(keys.match(user_id)),
-                commands.set_for(key, codec.encode(data), self.catalog.ijp.ttl_s),
+    def update_ijp(self, user_id: int, data: Json, *, saves: bool = False) -> Flow[bool]:
+        """Write-through, and the user's match scores with it: both were computed from what is now old.
+
+        The scores go behind the preferences: a compute that begins after that finds nothing old to compute from.
+        """
+        ttl_s = self._shortened(self.catalog.ijp.ttl_s)
+        forget = (_forget_scores(user_id),)
+        return (
+            yield from self._write_through(
+                keys.ijp(user_id), codec.encode(data), ttl_s, also_forget=forget, saves=saves
             )
         )
-        return not isinstance(replies, Unavailable)
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
     def start_session(self, user_id: int, data: Json) -> Flow[bool]:
         ends_at = int(self.clock.now()) + SESSION_MAX_LIFETIME_S
         value = codec.encode_session(data, ends_at)
-        replies = yield Send((commands.set_for(keys.session(user_id), value, self._session.ttl_s),))
-        return not isinstance(replies, Unavailable)
+        return (yield from self._write_through(keys.session(user_id), value, self._session.ttl_s, keeps_old=True))
 
-    def get_session(self, user_id: int) -> Flow[Json]:
+    def get_session(self, user_id: int, default: Json = None) -> Flow[Json]:
         session = self._session
         replies = yield Send((commands.get_and_extend(keys.session(user_id), session.ttl_s),))
         if isinstance(replies, Unavailable):
             self.stats.lookup(session.name, misses={stats.UNAVAILABLE: 1})
-            return None
+            return default
         raw = replies[0]
         decoded = None if raw is None else codec.decode_session(raw)
         if decoded and decoded[0] > self.clock.now():
@@ -306,20 +481,49 @@ class Flows:
             return decoded[1]
         reason = stats.ABSENT if raw is None or decoded else stats.UNDECODABLE
         self.stats.lookup(session.name, misses={reason: 1}, data_reads=1)
-        return None
+        return default
 
     def end_session(self, user_id: int) -> Flow[bool]:
-        replies = yield Send((commands.delete(keys.session(user_id)),))
-        return not isinstance(replies, Unavailable)
+        return (yield from self.invalidate(keys.session(user_id)))
 
     @property
     def _session(self) -> CacheType:
         return self.catalog.session
 
+    # -- a person ----------------------------------------------------------------------------------------------
+
+    def forget_user(self, user_id: int) -> Flow[bool]:
+        """Scores, preferences and session. In layout keys the scores are out of reach at once, gone with their TTL."""
+        whole = [keys.ijp(user_id), keys.session(user_id)]
+        return (
+            yield from self._invalidate(
+                _forget_scores(user_id),
+                commands.delete(keys.warm_stamp(user_id)),
+                *(commands.delete(key, keys.lease(key)) for key in whole),
+            )
+        )
+
+
+def _forget_scores(user_id: int) -> Command:
+    key = keys.match(user_id)
+    return commands.delete(key, keys.lease(key))
+
+
+def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: list[Reply]) -> None:
+    """A server that did not know the scripts has read before it installed: what it installed counts all the same."""
+    if seen.user_generation is None:
+        scores.user_generation = scores.user_generation or installed[0]
+    unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
+    for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
+        scores.job_generations[job_id] = scores.job_generations[job_id] or generation
+
+
+def _fields(job_ids: Iterable[int]) -> list[bytes]:
+    return [keys.score_field(job_id) for job_id in job_ids]
+
 
 def ids(values: Iterable[int]) -> list[int]:
-    """Distinct ids in their order. Raises InvalidKeyError for what is no id."""
-    distinct: dict[int, Any] = dict.fromkeys(values)
-    for value in distinct:
-        keys.score_field(value)
-    return list(distinct)
+    """Distinct job ids in their order. Raises InvalidKeyError for what is no id."""
+    identifiers = list(values)
+    keys.check_ids("job_id", identifiers)  # before equals fall together: True is 1
+    return list(dict.fromkeys(identifiers))

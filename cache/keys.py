@@ -35,6 +35,13 @@ def warm_stamp(user_id: int) -> str:
     return f"match:{_checked('user_id', user_id)}:warm"
 
 
+def check_ids(name: str, identifiers: list[int]) -> None:
+    """Raises InvalidKeyError for the first that is no id. At once, because a list has a hundred."""
+    if identifiers and (set(map(type, identifiers)) != {int} or min(identifiers) < 0 or max(identifiers) > MAX_ID):
+        for identifier in identifiers:
+            _checked(name, identifier)
+
+
 @lru_cache(maxsize=1 << 17, typed=True)
 def score_field(job_id: int) -> bytes:
     """A job's field in `match:{user_id}` and in the hash of job generations."""

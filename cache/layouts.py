@@ -14,12 +14,12 @@ random nonces: one that is lost matches nothing, which is a miss and never a sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands, keys, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Reply
@@ -39,6 +39,18 @@ class Scores:
     job_generations: dict[int, bytes | None]
     misses: dict[str, int] = field(default_factory=dict)
     newer: set[int] = field(default_factory=set)
+
+    def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
+        """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
+
+        value no newer release wrote.
+        """
+        fences = {}
+        for job_id in job_ids:
+            stamp = self.job_generations[job_id]
+            if self.user_generation is not None and stamp is not None and job_id not in self.newer:
+                fences[job_id] = (self.user_generation, stamp)
+        return fences
 
 
 class Layout(Protocol):
@@ -78,6 +90,27 @@ class Layout(Protocol):
         """
 
 
+def _judge_all(
+    scores: Scores, job_ids: Sequence[int], values: list[Any], generations: list[bytes | None], now: float
+) -> None:
+    # A list view of packed scores, all of them good, is the common case and worth a path of its own.
+    decoded = None if None in values else codec.decode_packed_scores(values)
+    if decoded is not None:
+        found = {
+            job_id: score
+            for job_id, generation, (deadline, stamp, score) in zip(job_ids, generations, decoded, strict=True)
+            if stamp == generation and deadline > now
+        }
+        if len(found) == len(job_ids):
+            scores.found = found
+            return
+    for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
+        if raw is None:
+            _miss(scores, stats.ABSENT)
+        else:
+            _judge(scores, job_id, raw, generation, now)
+
+
 def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, now: float) -> None:
     decoded = codec.decode_score(raw)
     if decoded is None:
@@ -98,6 +131,10 @@ def _miss(scores: Scores, reason: str) -> None:
     scores.misses[reason] = scores.misses.get(reason, 0) + 1
 
 
+def _each(generations: Reply, jobs: int) -> list[bytes | None]:
+    return [None] * jobs if generations == commands.WRONG_TYPE else generations
+
+
 def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
     """A reply in RESP3 is a dict, in RESP2 a flat list."""
     if isinstance(hgetall, dict):
@@ -113,27 +150,25 @@ class HashLayout:
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
         key = keys.match(user_id)
-        fields = [keys.score_field(job_id) for job_id in job_ids]
-        scores = commands.hgetall(key) if len(fields) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *fields)
-        return scores, commands.hmget(keys.JOB_GENERATIONS, *fields)
+        scores = commands.hgetall(key) if len(job_ids) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *job_ids)
+        return scores, commands.hmget(keys.JOB_GENERATIONS, *job_ids)
 
     def data_reads(self, jobs: int) -> int:  # noqa: ARG002 - the other layout needs it
         return 1
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        stored, generations = replies
-        if len(job_ids) >= _WHOLE_HASH_FROM:
+        stored, generations = replies[0], _each(replies[1], len(job_ids))
+        if stored == commands.WRONG_TYPE:
+            user_generation = None
+            values: list[Any] = [commands.WRONG_TYPE] * len(job_ids)
+        elif len(job_ids) >= _WHOLE_HASH_FROM:
             stored = _as_dict(stored)
             user_generation = stored.get(b"g")
             values = [stored.get(keys.score_field(job_id)) for job_id in job_ids]
         else:
             user_generation, *values = stored
         scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
-        for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
-            if raw is None:
-                _miss(scores, stats.ABSENT)
-            else:
-                _judge(scores, job_id, raw, generation, now)
+        _judge_all(scores, job_ids, values, generations, now)
         return scores
 
     def write(
@@ -199,7 +234,9 @@ class KeysLayout:
         return jobs
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        values, user_generation, generations = replies
+        values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
+        if user_generation == commands.WRONG_TYPE:
+            user_generation = None
         scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:

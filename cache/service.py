@@ -1,46 +1,53 @@
-"""`CacheService`: the flows of the library, carried out on a redis-py client."""
+"""`CacheService`: the flows of the library, carried out by threads on a redis-py client."""
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import suppress
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from cache import commands, keys
+from cache import keys
 from cache.catalog import CATALOG
-from cache.clock import SystemClock
-from cache.commands import Compute, Send, Unavailable, Wait
-from cache.flows import GENERIC, Flows, ids
-from cache.stats import Stats
+from cache.client import Parts, no_compute
+from cache.commands import Compute, Send, Wait, WaitForLease
+from cache.flows import GENERIC, ids
+from cache.gate import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Command, Flow, Reply, Step
+    from cache.commands import Flow, Step
+    from cache.fences import Fence
+    from cache.stats import Stats
 
 T = TypeVar("T")
 
-# One round trip inside a region takes about 1 ms; a page must not hang on a cache that takes a hundred.
-SOCKET_TIMEOUT_S = 0.1
-CONNECT_TIMEOUT_S = 1.0
+
+def _thread() -> Hashable:
+    # Not its number: another thread gets that after its end.
+    return weakref.ref(threading.current_thread())
 
 
-def _no_compute(*_: object) -> Any:
-    raise AssertionError("a flow without a compute asked for one")
+def checked_ttl(name: str, ttl_s: int, *, least: int = 1) -> int:
+    if type(ttl_s) is not int or ttl_s < least:
+        raise ValueError(f"{name} is {ttl_s!r}; it must be a whole number of seconds, at least {least}.")
+    return ttl_s
 
 
 class CacheService:
-    """RoleFerry's cache on one Valkey or Redis server. Safe to share between threads.
+    """RoleFerry's cache on one Valkey or Redis server. Safe to share between threads, and after a fork.
 
-    A server that does not answer is no error: lookups miss, computes run, writes are dropped, `set_*`, `update_*` and
-    `invalidate_*` return False. `stats` counts hits and misses by cache type.
+    A server that does not answer is no error: lookups miss, computes run, writes are dropped. `set_*`, `update_*` and
+    `start_session` return True when no reader gets anything older from now on; `invalidate_*`, `end_session` and
+    `forget_user` when the server has confirmed. False: the invalidation is pending, and is applied before this process
+    reads from the cache again. `stats` counts hits and misses by cache type.
     """
 
     def __init__(
@@ -50,18 +57,36 @@ class CacheService:
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
+        on_pending: Callable[[int], None] | None = None,
+        jitter: Callable[[], float] | None = None,
+        patience_s: float | None = None,
+        max_connections: int | None = None,
     ) -> None:
-        """`client` must give bytes: one with `decode_responses=True` is refused with a ValueError.
+        """The client's options say where and as whom to connect. The connections are the service's own.
 
-        `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string per score).
+        `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
+        and a page must not wait. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string
+        per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
+        numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10 by
+        default) a caller that waits for another's compute computes for itself.
         """
-        self._pool = client.connection_pool
-        if self._pool.connection_kwargs.get("decode_responses"):
-            raise ValueError("the client has decode_responses=True; the cache stores bytes: leave it out.")
-        self._layout = layout
-        self.stats = Stats()
-        self._clock = clock or SystemClock()
-        self.flows = Flows(catalog=catalog, layout=layout, clock=self._clock, counts=self.stats)
+        if not isinstance(client, redis.Redis):
+            raise TypeError(f"client is a {type(client).__name__}; CacheService takes a redis.Redis.")
+        self._parts = Parts(
+            client,
+            layout=layout,
+            catalog=catalog,
+            clock=clock,
+            on_pending=on_pending,
+            jitter=jitter,
+            patience_s=patience_s,
+            max_connections=max_connections,
+            caller=_thread,
+        )
+        self.flows = self._parts.flows
+        self._link = self._parts.link
+        self._keeper = self._parts.keeper
+        self.stats: Stats = self._parts.stats
 
     @classmethod
     def from_url(
@@ -71,31 +96,31 @@ class CacheService:
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
-        max_connections: int = 50,
+        on_pending: Callable[[int], None] | None = None,
+        jitter: Callable[[], float] | None = None,
+        patience_s: float | None = None,
+        max_connections: int | None = None,
     ) -> CacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`, with time-outs that suit a cache.
-
-        No blind retries: a lookup that fails is a miss at once. Raises ValueError for another scheme.
-        """
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        return cls(
+            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url)),
+            layout=layout,
+            catalog=catalog,
+            clock=clock,
+            on_pending=on_pending,
+            jitter=jitter,
+            patience_s=patience_s,
             max_connections=max_connections,
-            timeout=SOCKET_TIMEOUT_S,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            retry=None,
-            client_name="roleferry-cache",
         )
-        return cls(redis.Redis(connection_pool=pool), layout=layout, catalog=catalog, clock=clock)
-
-    def sharing_connections(self, catalog: Catalog | None = None) -> CacheService:
-        """Another service on the same connections, with counts of its own and, if given, another catalogue."""
-        client = redis.Redis(connection_pool=self._pool)
-        return CacheService(client, layout=self._layout, catalog=catalog or self.flows.catalog, clock=self._clock)
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._pool.disconnect()
+        """Closes the connections and ends the thread that renews leases."""
+        self._parts.close()
+
+    @property
+    def pending_invalidations(self) -> int:
+        """How many invalidations the server has not confirmed yet."""
+        return len(self._parts.pending)
 
     # -- match scores ------------------------------------------------------------------------------------------
 
@@ -104,21 +129,29 @@ class CacheService:
         return self.run(self.flows.get_scores(user_id, ids([job_id]))).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
-        """`{job_id: score}` of what is cached; missing ids are absent. One round trip."""
+        """`{job_id: score}` of what is cached; missing ids are absent. One round trip where nothing is missing."""
         return self.run(self.flows.get_scores(user_id, ids(job_ids)))
 
-    def set_match_score(self, user_id: int, job_id: int, score_data: dict[str, Json]) -> bool:
+    def fence(self, user_id: int, job_ids: Iterable[int]) -> Mapping[int, Fence]:
+        """What `set_match_scores` needs to refuse late scores: call it before the origin is read, once a chunk."""
+        return self.run(self.flows.fence(user_id, ids(job_ids)))
+
+    def set_match_score(
+        self, user_id: int, job_id: int, score_data: dict[str, Json], *, fence: Mapping[int, Fence] | None = None
+    ) -> bool:
         """Caches one score for the catalogue's TTL. True if it was stored, False if it came too late."""
-        return self.set_match_scores(user_id, {job_id: score_data})
+        return self.set_match_scores(user_id, {job_id: score_data}, fence=fence)
 
-    def set_match_scores(self, user_id: int, scores: Mapping[int, dict[str, Json]]) -> bool:
-        """Caches scores, each with the generations that the missed `get_*` before it saw.
+    def set_match_scores(
+        self, user_id: int, scores: Mapping[int, dict[str, Json]], *, fence: Mapping[int, Fence] | None = None
+    ) -> bool:
+        """Caches scores, each with `fence`, else with the generations that the missed `get_*` before it saw.
 
-        An invalidation since that `get_*` makes the write late: it is refused or hidden, and never served.
+        An invalidation since then makes the write late: it is refused or hidden, and never served.
         Raises UncacheableError for a value that is no JSON.
         """
         ids(scores)
-        return self.run(self.flows.set_scores(user_id, scores))
+        return self.run(self.flows.set_scores(user_id, scores, fence))
 
     def match_scores(
         self,
@@ -128,25 +161,27 @@ class CacheService:
     ) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` for all ids: what is cached, and `compute(missing_job_ids)` for the rest, stored.
 
-        `compute` is called at most once, with at least one id; ids that it leaves out are absent.
+        What another caller computes at the moment is waited for. `compute` is called at most once, with at least one
+        id, and again only for what another caller failed to compute; ids that it leaves out are absent.
         """
         return self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
 
     def invalidate_user_matches(self, user_id: int) -> bool:
-        """Forgets all scores of a user, in one round trip. True if done, False if the server did not answer."""
+        """Forgets all scores of a user, in one round trip."""
         return self.run(self.flows.invalidate_user_matches(user_id))
 
     def invalidate_job_matches(self, job_id: int) -> bool:
-        """Forgets all scores for a job, in one round trip. True if done, False if the server did not answer."""
+        """Forgets all scores for a job, in one round trip."""
         return self.run(self.flows.invalidate_job_matches(job_id))
 
     # -- companies, preferences --------------------------------------------------------------------------------
 
-    def get_company_enrichment(self, company_id: int, fetch: Callable[[], Json]) -> Json:
-        """The cached enrichment, or `fetch()`, stored for 30 days."""
+    def get_company_enrichment(
+        self, company_id: int, fetch: Callable[[], Json], *, none_ttl: int | None = None
+    ) -> Json:
+        """The cached enrichment, or `fetch()`, stored for 30 days; a None for `none_ttl` seconds if that is given."""
         company = self.flows.catalog.company
-        key = keys.company(company_id)
-        return self.run(self.flows.get_or_compute(company.name, key, company.ttl_s), fetch)
+        return self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
 
     def set_company_enrichment(self, company_id: int, data: Json) -> bool:
         """Stores fresh data; a fetch that is in flight will not overwrite it."""
@@ -157,14 +192,20 @@ class CacheService:
         """Forgets a company's enrichment, a fetch in flight included."""
         return self.run(self.flows.invalidate(keys.company(company_id)))
 
-    def get_ijp(self, user_id: int, load: Callable[[], Json]) -> Json:
-        """The user's job preferences: cached, or `load()`, stored."""
+    def get_ijp(self, user_id: int, load: Callable[[], Json], *, none_ttl: int | None = None) -> Json:
+        """The user's job preferences: cached, or `load()`, stored; a None for `none_ttl` seconds if that is given."""
         ijp = self.flows.catalog.ijp
-        return self.run(self.flows.get_or_compute(ijp.name, keys.ijp(user_id), ijp.ttl_s), load)
+        return self._get_or_compute(ijp.name, keys.ijp(user_id), ijp.ttl_s, load, none_ttl)
 
-    def update_ijp(self, user_id: int, data: Json) -> bool:
-        """Stores changed preferences (write them to the database first) and forgets the user's scores."""
-        return self.run(self.flows.update_ijp(user_id, data))
+    def update_ijp(self, user_id: int, data: Json, *, save: Callable[[], object] | None = None) -> bool:
+        """Stores changed preferences and forgets the user's scores.
+
+        `save` writes them to the database. Of two updates at once neither leaves an older value cached than the
+        database has; without `save` (the database was written before the call) the one that calls last wins.
+        What `save` raises reaches the caller, and the cached preferences are forgotten.
+        """
+        flow = self.flows.update_ijp(user_id, data, saves=save is not None)
+        return self.run(flow, save or no_compute)
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
@@ -172,30 +213,45 @@ class CacheService:
         """Stores a session at login: 15 minutes, extended by each lookup, never beyond 8 hours."""
         return self.run(self.flows.start_session(user_id, data))
 
-    def get_session(self, user_id: int) -> Json | None:
-        """The session, extended by its TTL in the same round trip; None if there is none."""
-        return self.run(self.flows.get_session(user_id))
+    def get_session(self, user_id: int, *, default: Json = None) -> Json:
+        """The session, extended by its TTL in the same round trip; `default` if there is none."""
+        return self.run(self.flows.get_session(user_id, default))
 
     def end_session(self, user_id: int) -> bool:
-        """Forgets the session at logout."""
+        """Forgets the session at logout; a login that is still on its way does not bring it back."""
         return self.run(self.flows.end_session(user_id))
 
     # -- anything else -----------------------------------------------------------------------------------------
 
-    def get_with_lock(self, key: str, calculate_func: Callable[[], Json], ttl: int) -> Json:
-        """The cached value of `key`, or `calculate_func()`, stored for `ttl` seconds.
+    def get_with_lock(
+        self, key: str, calculate_func: Callable[[], Json], ttl: int, *, none_ttl: int | None = None
+    ) -> Json:
+        """The cached value of `key`, or `calculate_func()`, stored for `ttl` seconds; a None for `none_ttl` if given.
 
-        One caller computes, the others wait for its value; after 10 s a waiter computes for itself.
-        Raises InvalidKeyError for a key without a lease key, ValueError for a `ttl` under 1.
+        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key,
+        ValueError for a `ttl` under 1.
         """
-        if type(ttl) is not int or ttl < 1:
-            raise ValueError(f"ttl is {ttl!r}; it must be a whole number of seconds, at least 1.")
-        return self.run(self.flows.get_or_compute(GENERIC, keys.generic(key), ttl), calculate_func)
+        return self._get_or_compute(GENERIC, keys.generic(key), checked_ttl("ttl", ttl), calculate_func, none_ttl)
+
+    def forget_user(self, user_id: int) -> bool:
+        """Removes a person's scores, preferences and session.
+
+        In layout keys the scores are out of reach at once and gone from the server within their TTL.
+        """
+        return self.run(self.flows.forget_user(user_id))
 
     # -- carrying out ------------------------------------------------------------------------------------------
 
-    def run(self, flow: Flow[T], compute: Callable[..., Any] = _no_compute) -> T:
-        """Carries out a flow of this service, for `cache.warming` and whoever else builds flows of their own."""
+    def _get_or_compute(
+        self, name: str, key: str, ttl_s: int, compute: Callable[[], Json], none_ttl: int | None
+    ) -> Json:
+        if none_ttl is not None:
+            checked_ttl("none_ttl", none_ttl, least=0)
+        return self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
+
+    def run(self, flow: Flow[T], compute: Callable[..., Any] = no_compute) -> T:
+        """Carries out a flow of `flows`, for warming and whoever else builds flows of their own."""
+        operation = Operation()
         resume: Callable[[], Step] = partial(next, flow)
         while True:
             try:
@@ -204,50 +260,24 @@ class CacheService:
                 result: T = done.value
                 return result
             try:
-                resume = partial(flow.send, self._act(step, compute))
+                resume = partial(flow.send, self._act(step, compute, operation))
             except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                 resume = partial(flow.throw, error)
 
-    def _act(self, step: Step, compute: Callable[..., Any]) -> Any:
+    def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
         match step:
             case Send():
-                return self._send(step.commands)
+                return self._link.send(step.commands, operation)
             case Compute():
                 return compute(*step.arguments)
+            case WaitForLease():
+                is_free = threading.Event()
+                stop_watching = self._keeper.watch(step, is_free.set)
+                try:
+                    is_free.wait(step.at_most_s)
+                finally:
+                    stop_watching()
+                operation.has_waited()
             case Wait():
-                return time.sleep(step.wait_s)
-
-    def _send(self, batch: Sequence[Command]) -> list[Reply] | Unavailable:
-        try:
-            connection = self._pool.get_connection()
-        except (RedisError, OSError) as error:
-            return Unavailable(type(error).__name__)
-        try:
-            replies = _exchange(connection, batch)
-        except (RedisError, OSError) as error:
-            with suppress(RedisError, OSError):
-                connection.disconnect()  # type: ignore[no-untyped-call]
-            return Unavailable(type(error).__name__)
-        finally:
-            self._pool.release(connection)
-        refused = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-        return Unavailable(type(refused).__name__) if refused else replies
-
-
-def _exchange(connection: Any, batch: Sequence[Command]) -> list[Reply]:
-    """One round trip; a second one only for scripts that the server did not know."""
-    connection.send_packed_command(connection.pack_commands(batch))
-    replies = [_read(connection) for _ in batch]
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        connection.send_packed_command(connection.pack_commands([commands.with_text(batch[i]) for i in unknown]))
-        for i in unknown:
-            replies[i] = _read(connection)
-    return replies
-
-
-def _read(connection: Any) -> Reply:
-    try:
-        return connection.read_response()
-    except ResponseError as error:  # an answer like any other: those behind it must be read too
-        return error
+                time.sleep(step.wait_s)
+        return None

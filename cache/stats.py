@@ -47,9 +47,13 @@ class Stats:
     """Counts by cache type, and the server lookups that the library caused. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._tallies: dict[str, _Tally] = {}
         self._data_reads = self._bookkeeping_reads = 0
+        self.reset_lock()
+
+    def reset_lock(self) -> None:
+        """After a fork, when another thread may have held it."""
+        self._lock = threading.Lock()
 
     def lookup(
         self,

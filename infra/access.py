@@ -5,43 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cache import keys
-from cache.catalog import CATALOG
+from cache.access import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What the library and its client send, scripts' own calls included: the server checks those against the user too.
-APPLICATION_COMMANDS: Final = (
-    "AUTH",
-    "CLIENT|SETINFO",
-    "CLIENT|SETNAME",
-    "CLIENT|TRACKING",
-    "CLUSTER|SHARDS",
-    "CLUSTER|SLOTS",
-    "DEL",
-    "EVAL",
-    "EVALSHA",
-    "EXISTS",
-    "EXPIRE",
-    "GET",
-    "GETEX",
-    "HDEL",
-    "HELLO",
-    "HGET",
-    "HGETALL",
-    "HLEN",
-    "HMGET",
-    "HSET",
-    "MGET",
-    "PEXPIRE",
-    "PING",
-    "SET",
-    "TIME",
-    "UNLINK",
+# What clients send for a connection and to find the shards, whatever they use it for.
+CONNECTION_COMMANDS: Final = (
+    *("auth", "client|setinfo", "client|setname", "hello", "ping"),
+    *("cluster|shards", "cluster|slots"),
 )
-CONNECTION_COMMANDS: Final = ("AUTH", "CLIENT|SETINFO", "CLIENT|SETNAME", "HELLO", "PING")
-LOAD_TEST_COMMANDS: Final = (*CONNECTION_COMMANDS, "CLUSTER|SHARDS", "CLUSTER|SLOTS", "FLUSHALL", "INFO")
+APPLICATION_COMMANDS: Final = tuple(sorted({*COMMANDS, *CONNECTION_COMMANDS}))
+LOAD_TEST_COMMANDS: Final = (*CONNECTION_COMMANDS, "flushall", "info")
 
 # Reading without what can stop the server: KEYS and SORT are both reading and dangerous. INFO is dangerous only
 # because it tells much.
@@ -51,12 +26,6 @@ OPERATOR_RULES: Final = (
 )
 
 _PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]*:[^\s~%&+]+")
-
-
-def key_patterns(extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """The keys of the catalogue's cache types and what the library keeps beside them."""
-    entities = sorted({cache_type.entity for cache_type in CATALOG})
-    return (*(f"{entity}:*" for entity in entities), keys.JOB_GENERATIONS, "lock:*", *extra)
 
 
 def is_key_pattern(pattern: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 from pulumi_aws import cloudwatch, elasticache
 
+from cache.access import KEY_PATTERNS
 from infra import access, parameters
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Valkey(pulumi.ComponentResource):
         self.load_test_user_name = names.of("loadtest") if settings.load_test_user else ""
         rules = {
             self.app_user_name: access.access_string(
-                access.APPLICATION_COMMANDS, access.key_patterns(settings.extra_key_patterns)
+                access.APPLICATION_COMMANDS, (*KEY_PATTERNS, *settings.extra_key_patterns)
             ),
             self.operator_user_name: access.OPERATOR_RULES,
         }

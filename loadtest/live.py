@@ -5,6 +5,7 @@ Each person has a `CacheService` of their own on the shared connections: its cou
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from loadtest.virtual import Memory, Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cache import Catalog
     from loadtest.scenarios import Scenario
 
 # Few and fixed: names of requests in Locust's statistics.
@@ -142,7 +144,7 @@ class Live:
     def _service_of(self, user: int) -> CacheService:
         service = self._services.get(user)
         if service is None:
-            service = self._services[user] = self._service.sharing_connections()
+            service = self._services[user] = _counting_apart(self._service)
         return service
 
     def _call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
@@ -174,7 +176,7 @@ class Live:
         left_s = catalog[name].ttl_s - write.age_s
         if left_s < 1:
             return
-        cache = self._service.sharing_connections(catalog=catalog.changed(ttl_s={name: left_s}))
+        cache = _counting_apart(self._service, catalog.changed(ttl_s={name: left_s}))
         if write.what == "company":
             cache.set_company_enrichment(write.subject, origins.company)
         elif write.what == "ijp":
@@ -203,6 +205,16 @@ class Live:
         except redis.RedisError:  # the application's user may not ask
             return {}
         return info
+
+
+def _counting_apart(service: CacheService, catalog: Catalog | None = None) -> CacheService:
+    """The same service and connections, with counts of its own and, if given, another catalogue."""
+    twin = copy.copy(service)
+    twin.stats = Stats()
+    twin.flows = copy.copy(service.flows)
+    twin.flows.stats = twin.stats
+    twin.flows.catalog = catalog or service.flows.catalog
+    return twin
 
 
 def _without_password(url: str) -> str:

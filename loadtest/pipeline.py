@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from cache import commands
-from cache.commands import Compute, Send, Wait
+from cache.commands import Compute, Send, Unavailable, Wait
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class Pipeline:
 
     def run(self, tasks: list[Task]) -> None:
         """Carries out all of them, each step of every flow together with those of the others."""
+        try:
+            self._run(tasks)
+        except BaseException as error:
+            _end(tasks, error)
+            raise
+
+    def _run(self, tasks: list[Task]) -> None:
         for _ in range(_ROUNDS_AT_MOST):
             waiting: list[tuple[Task, int]] = []
             again: list[Task] = []
@@ -177,3 +184,12 @@ class Pipeline:
                 else:
                     replies.append(reply)
         return replies
+
+
+def _end(tasks: Iterable[Task], error: BaseException) -> None:
+    """Lets flows that nobody goes on with clean up: what they still want to send is not answered."""
+    for task in tasks:
+        with contextlib.suppress(BaseException):
+            task.flow.throw(error)
+            while True:
+                task.flow.send(Unavailable("the run has ended"))

@@ -15,6 +15,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from cache import commands
+from cache.commands import Send
 from cache.flows import Flows
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
@@ -32,6 +34,7 @@ from local.valkey import Valkey, faketime_library
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cache.commands import Flow
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
 
@@ -205,6 +208,8 @@ class _Driver:
         progress("virtual time", 1.0)
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
+        # A login is answered before its page asks for the session.
+        logins: list[Task] = []
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
@@ -213,7 +218,9 @@ class _Driver:
             else:
                 if operation.action is Action.LOGIN:
                     self.result.counts.visits[operation.user] += 1
-                tasks += [self._task(call) for call in self._platform.calls(operation, START_EPOCH_S + now)]
+                for call in self._platform.calls(operation, START_EPOCH_S + now):
+                    (logins if call.call is Call.START_SESSION else tasks).append(self._task(call))
+        self._pipeline.run(logins)
         self._pipeline.run(tasks)
 
     def _task(self, call: CacheCall) -> Task:
@@ -221,7 +228,7 @@ class _Driver:
         match call.call:
             case Call.MATCH_SCORES:
                 outcome = _Outcome(self, call)
-                return Task(flow, outcome.scores, outcome.done)
+                return Task(outcome.watched(flow), partial(self.compute, call), outcome.done)
             case Call.IJP | Call.COMPANY:
                 return Task(flow, partial(self._origin, call.call), partial(self._single_done, call))
             case Call.GET_SESSION:
@@ -301,7 +308,7 @@ class _Driver:
 
 
 class _Outcome:
-    """Counts one batch: what had to be computed missed."""
+    """Counts one batch: what it asked leases for had missed, whether it or another then computed it."""
 
     __slots__ = ("_call", "_driver", "_misses")
 
@@ -310,9 +317,17 @@ class _Outcome:
         self._call = call
         self._misses = 0
 
-    def scores(self, jobs: list[int]) -> dict[int, dict[str, Any]]:
-        self._misses = len(jobs)
-        return self._driver.compute(self._call, jobs)
+    def watched(self, flow: Flow[Any]) -> Flow[Any]:
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            if isinstance(step, Send):
+                # The first time: later ones ask again for what is waited for.
+                self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
+            answer = yield step
 
     def done(self, _task: Task) -> None:
         lookups = len(self._call.jobs)

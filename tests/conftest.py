@@ -53,6 +53,6 @@ def clock(server: Valkey, client: redis.Redis) -> ManualClock:
 
 @pytest.fixture(params=["hash", "keys"])
 def cache(request: pytest.FixtureRequest, server: Valkey, clock: ManualClock) -> Iterator[CacheService]:
-    service = CacheService.from_url(server.socket_url, layout=request.param, clock=clock)
+    service = CacheService.from_url(server.socket_url, layout=request.param, clock=clock, jitter=lambda: 0.0)
     yield service
     service.close()

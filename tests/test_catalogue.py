@@ -10,7 +10,7 @@ import pytest
 from cache import CATALOG, CacheService
 from loadtest import scenarios, verdict, virtual
 from loadtest.verdict import Verdict
-from tests.cache.test_codec import RECORD
+from tests.cache.records import RECORD
 from tests.infra import stack
 
 if TYPE_CHECKING:

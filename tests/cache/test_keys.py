@@ -1,34 +1,59 @@
-"""No key can be mixed up with another."""
+"""Keys: no id and no caller's key can reach into another."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from cache import InvalidKeyError, keys
+import cache
+from cache import flows, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_IDS = [-1, 2**63, True, 1.0, "1", "1:session", None, b"1", "1\n2", "{1}"]
+BUILDERS: list[Callable[[int], str | bytes]] = [
+    keys.match,
+    keys.company,
+    keys.ijp,
+    keys.session,
+    keys.warm_stamp,
+    keys.score_field,
+]
 
 
-@pytest.mark.parametrize("bad", [-1, 2**63, True, 1.0, "1", "1:2", None, "{1}", "1\n"])
-def test_ids_that_are_no_ids_are_refused(bad: object) -> None:
-    for build in (keys.match, keys.company, keys.ijp, keys.session, keys.score_field):
-        with pytest.raises(InvalidKeyError, match="whole number"):
-            build(bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize("identifier", NO_IDS, ids=repr)
+def test_what_is_no_id_is_refused_by_name(identifier: Any) -> None:
+    for build in BUILDERS:
+        with pytest.raises(cache.InvalidKeyError, match="it must be a whole number"):
+            build(identifier)
+    with pytest.raises(cache.InvalidKeyError):
+        flows.ids([1, identifier])
 
 
-@pytest.mark.parametrize("key", ["a", "user:1234:session", "a:{tag}:b", "{tag}"])
-def test_a_lease_lives_in_the_slot_of_its_key(key: str) -> None:
-    assert key_slot(keys.lease(key).encode()) == key_slot(key.encode())
+@given(st.integers(0, keys.MAX_ID), st.integers(0, keys.MAX_ID))
+def test_different_ids_give_different_keys(one: int, other: int) -> None:
+    for build in BUILDERS:
+        assert (build(one) == build(other)) == (one == other)
 
 
-@pytest.mark.parametrize("key", ["a{", "a}", "}{", "{}", "{a}{b}", "{{a}}"])
-def test_braces_that_are_no_hash_tag_are_refused(key: str) -> None:
-    with pytest.raises(InvalidKeyError, match="hash tag"):
+@given(st.text())
+def test_a_caller_s_key_has_its_lease_in_its_own_slot_or_is_refused(key: str) -> None:
+    try:
+        lease = keys.lease(keys.generic(key))
+    except cache.InvalidKeyError:
+        return
+
+    assert key_slot(lease.encode("utf-8", "surrogatepass")) == key_slot(key.encode("utf-8", "surrogatepass"))
+    assert lease.startswith("lock:")
+    assert key in lease
+
+
+@pytest.mark.parametrize("key", ["", "a{b", "a}b{", "a{}b", "{a}{b}", 7, None], ids=repr)
+def test_a_key_whose_slot_is_unclear_is_refused(key: Any) -> None:
+    with pytest.raises(cache.InvalidKeyError):
         keys.generic(key)
-
-
-def test_keys_follow_the_convention() -> None:
-    assert keys.session(1234) == "user:1234:session"
-    assert keys.match_score(1234, 5678) == "match:1234:5678"
-    assert keys.ijp(1234) == "ijp:1234"
-    assert keys.company(101) == "company:101:enrichment"
-    assert keys.lease("ijp:1234") == "lock:{ijp:1234}"

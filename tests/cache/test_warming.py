@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cache.warming import Warmer, WarmingCounts
-from tests.cache.test_service import scores
+from tests.cache.records import scores
 
 if TYPE_CHECKING:
     from cache import CacheService

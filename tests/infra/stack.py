@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,17 @@ def configuration(stack_name: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
 
 
+def _with_event_loop() -> None:
+    """Pulumi asks for the thread's event loop, which `asyncio.run` of an earlier test has taken away."""
+    try:
+        asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        asyncio.set_event_loop(asyncio.new_event_loop())
+
+
 def declare(stack_name: str, changes: Mapping[str, Any] | None = None, *, catalog: Catalog = CATALOG) -> Declared:
     """The program run for one stack. `changes` are settings by their short name; None takes one away."""
+    _with_event_loop()
     config = configuration(stack_name)
     for key, value in (changes or {}).items():
         full = key if ":" in key else f"{settings.PROJECT}:{key}"

@@ -1,0 +1,254 @@
+"""`AsyncCacheService`: the flows of the library, carried out by asyncio tasks on a redis.asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.asyncio
+
+from cache import keys
+from cache.async_link import AsyncLink
+from cache.catalog import CATALOG
+from cache.client import Parts, no_compute
+from cache.commands import Compute, Send, Wait, WaitForLease
+from cache.flows import GENERIC, ids
+from cache.gate import Operation
+from cache.service import checked_ttl
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+
+    from cache.catalog import Catalog
+    from cache.clock import Clock
+    from cache.codec import Json
+    from cache.commands import Flow, Step
+    from cache.fences import Fence
+    from cache.stats import Stats
+
+T = TypeVar("T")
+
+
+class AsyncCacheService:
+    """`CacheService` for asyncio: the same methods and promises, awaited; callbacks are async functions.
+
+    For one event loop at a time. What computes without awaiting keeps its lease all the same: a thread renews it. A
+    task that is cancelled gives its lease back.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        layout: str = "hash",
+        catalog: Catalog = CATALOG,
+        clock: Clock | None = None,
+        on_pending: Callable[[int], None] | None = None,
+        jitter: Callable[[], float] | None = None,
+        patience_s: float | None = None,
+        max_connections: int | None = None,
+    ) -> None:
+        """As for `CacheService`; `client` is a redis.asyncio client."""
+        if not isinstance(client, redis.asyncio.Redis):
+            raise TypeError(f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis.")
+        self._parts = Parts(
+            client,
+            layout=layout,
+            catalog=catalog,
+            clock=clock,
+            on_pending=on_pending,
+            jitter=jitter,
+            patience_s=patience_s,
+            max_connections=max_connections,
+            caller=_task,
+        )
+        self.flows = self._parts.flows
+        self._link = AsyncLink(
+            client.connection_pool.connection_class,
+            self._parts.options,
+            breaker=self._parts.breaker,
+            pending=self._parts.pending,
+            max_connections=self._parts.max_connections,
+        )
+        self._keeper = self._parts.keeper
+        self.stats: Stats = self._parts.stats
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        layout: str = "hash",
+        catalog: Catalog = CATALOG,
+        clock: Clock | None = None,
+        on_pending: Callable[[int], None] | None = None,
+        jitter: Callable[[], float] | None = None,
+        patience_s: float | None = None,
+        max_connections: int | None = None,
+    ) -> AsyncCacheService:
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        return cls(
+            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url)),
+            layout=layout,
+            catalog=catalog,
+            clock=clock,
+            on_pending=on_pending,
+            jitter=jitter,
+            patience_s=patience_s,
+            max_connections=max_connections,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections and ends the thread that renews leases."""
+        await self._link.close()
+        await asyncio.to_thread(self._parts.close)
+
+    @property
+    def pending_invalidations(self) -> int:
+        """How many invalidations the server has not confirmed yet."""
+        return len(self._parts.pending)
+
+    # -- match scores ------------------------------------------------------------------------------------------
+
+    async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
+        return (await self.run(self.flows.get_scores(user_id, ids([job_id])))).get(job_id)
+
+    async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
+        return await self.run(self.flows.get_scores(user_id, ids(job_ids)))
+
+    async def fence(self, user_id: int, job_ids: Iterable[int]) -> Mapping[int, Fence]:
+        return await self.run(self.flows.fence(user_id, ids(job_ids)))
+
+    async def set_match_score(
+        self, user_id: int, job_id: int, score_data: dict[str, Json], *, fence: Mapping[int, Fence] | None = None
+    ) -> bool:
+        return await self.set_match_scores(user_id, {job_id: score_data}, fence=fence)
+
+    async def set_match_scores(
+        self, user_id: int, scores: Mapping[int, dict[str, Json]], *, fence: Mapping[int, Fence] | None = None
+    ) -> bool:
+        ids(scores)
+        return await self.run(self.flows.set_scores(user_id, scores, fence))
+
+    async def match_scores(
+        self,
+        user_id: int,
+        job_ids: Iterable[int],
+        compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
+    ) -> dict[int, dict[str, Json]]:
+        return await self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
+
+    async def invalidate_user_matches(self, user_id: int) -> bool:
+        return await self.run(self.flows.invalidate_user_matches(user_id))
+
+    async def invalidate_job_matches(self, job_id: int) -> bool:
+        return await self.run(self.flows.invalidate_job_matches(job_id))
+
+    # -- companies, preferences --------------------------------------------------------------------------------
+
+    async def get_company_enrichment(
+        self, company_id: int, fetch: Callable[[], Awaitable[Json]], *, none_ttl: int | None = None
+    ) -> Json:
+        company = self.flows.catalog.company
+        return await self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
+
+    async def set_company_enrichment(self, company_id: int, data: Json) -> bool:
+        ttl_s = self.flows.catalog.company.ttl_s
+        return await self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+
+    async def invalidate_company(self, company_id: int) -> bool:
+        return await self.run(self.flows.invalidate(keys.company(company_id)))
+
+    async def get_ijp(self, user_id: int, load: Callable[[], Awaitable[Json]], *, none_ttl: int | None = None) -> Json:
+        ijp = self.flows.catalog.ijp
+        return await self._get_or_compute(ijp.name, keys.ijp(user_id), ijp.ttl_s, load, none_ttl)
+
+    async def update_ijp(
+        self, user_id: int, data: Json, *, save: Callable[[], Awaitable[object]] | None = None
+    ) -> bool:
+        flow = self.flows.update_ijp(user_id, data, saves=save is not None)
+        return await self.run(flow, save or no_compute)
+
+    # -- sessions ----------------------------------------------------------------------------------------------
+
+    async def start_session(self, user_id: int, data: Json) -> bool:
+        return await self.run(self.flows.start_session(user_id, data))
+
+    async def get_session(self, user_id: int, *, default: Json = None) -> Json:
+        return await self.run(self.flows.get_session(user_id, default))
+
+    async def end_session(self, user_id: int) -> bool:
+        return await self.run(self.flows.end_session(user_id))
+
+    # -- anything else -----------------------------------------------------------------------------------------
+
+    async def get_with_lock(
+        self, key: str, calculate_func: Callable[[], Awaitable[Json]], ttl: int, *, none_ttl: int | None = None
+    ) -> Json:
+        return await self._get_or_compute(GENERIC, keys.generic(key), checked_ttl("ttl", ttl), calculate_func, none_ttl)
+
+    async def forget_user(self, user_id: int) -> bool:
+        return await self.run(self.flows.forget_user(user_id))
+
+    # -- carrying out ------------------------------------------------------------------------------------------
+
+    async def _get_or_compute(
+        self, name: str, key: str, ttl_s: int, compute: Callable[[], Awaitable[Json]], none_ttl: int | None
+    ) -> Json:
+        if none_ttl is not None:
+            checked_ttl("none_ttl", none_ttl, least=0)
+        return await self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
+
+    async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
+        """As `CacheService.run`, awaited."""
+        operation = Operation()
+        resume: Callable[[], Step] = partial(next, flow)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                resume = partial(flow.send, await self._act(step, compute, operation))
+            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                resume = partial(flow.throw, error)
+
+    async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
+        match step:
+            case Send():
+                return await self._link.send(step.commands, operation)
+            case Compute():
+                return await compute(*step.arguments)
+            case WaitForLease():
+                await self._wait_for_lease(step)
+                operation.has_waited()
+            case Wait():
+                await asyncio.sleep(step.wait_s)
+        return None
+
+    async def _wait_for_lease(self, step: WaitForLease) -> None:
+        loop = asyncio.get_running_loop()
+        is_free = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(is_free.set)
+
+        stop_watching = self._keeper.watch(step, wake)
+        try:
+            async with asyncio.timeout(step.at_most_s):
+                await is_free.wait()
+        except TimeoutError:
+            pass
+        finally:
+            stop_watching()
+
+
+def _task() -> Hashable:
+    task = asyncio.current_task()
+    assert task is not None
+    return weakref.ref(task)

@@ -1,0 +1,273 @@
+"""The way to the server for asyncio: as `link`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from cache.gate import Gate
+from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
+from cache.pool import CONNECT_AT_ONCE
+from cache.replies import TROUBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from cache.breaker import Breaker
+    from cache.commands import Command, Reply, Unavailable
+    from cache.gate import Operation
+    from cache.pending import Pending
+
+Connection = Any  # redis.asyncio.Connection
+
+# A timer this late says that the loop was computing: the reply may have come in the meantime.
+_LOOP_WAS_BUSY_S: Final = 0.02
+
+
+class Deadline:
+    """As asyncio.timeout, but time in which the event loop was busy elsewhere is not held against the server."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    @property
+    def spent_s(self) -> float:
+        return self._loop.time() - self._began
+
+    def _start(self) -> None:
+        self._began = self._loop.time()
+        due = self._began + self._timeout_s
+        self._timer = self._loop.call_at(due, self._check, due)
+
+    def _check(self, due: float) -> None:
+        now = self._loop.time()
+        if now - due > _LOOP_WAS_BUSY_S:
+            self._start()
+        else:
+            self._timeout.reschedule(now)
+
+
+class AsyncPool:
+    """As `Pool`, with a task of its own for each connection that is made. For one event loop."""
+
+    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
+        self._make = make
+        self._size = size
+        self._is_safe_to_reconnect = is_safe_to_reconnect
+        self._idle: deque[Connection] = deque()
+        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._alive = self._epoch = 0
+
+    async def take(self) -> Connection:
+        """Raises what connecting raised."""
+        while self._idle:
+            connection = self._idle.pop()
+            if await _is_usable(connection):
+                return connection
+            await self.drop(connection)
+            if not self._is_safe_to_reconnect():
+                raise RedisConnectionError("the server has closed the connection")
+        return await self._wait()
+
+    def give(self, connection: Connection) -> None:
+        """The connection must be of the present epoch; others are dropped."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._idle.append(connection)
+
+    def is_current(self, connection: Connection) -> bool:
+        return bool(connection.cache_epoch == self._epoch)
+
+    async def drop(self, connection: Connection) -> None:
+        """Closes one that must not be used again."""
+        if self.is_current(connection):
+            self._alive -= 1
+        with suppress(*TROUBLE):
+            await connection.disconnect(nowait=True)
+        if self._waiting:
+            self._connect_one()
+
+    async def clear(self) -> None:
+        """Closes the idle ones, and each other one when it comes back."""
+        self._epoch += 1
+        self._alive = 0
+        idle, self._idle = self._idle, deque()
+        for connection in idle:
+            with suppress(*TROUBLE):
+                await connection.disconnect(nowait=True)
+        if self._waiting:
+            self._connect_one()
+
+    async def close(self) -> None:
+        """Ends what is being connected, too."""
+        await self.clear()
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+
+    async def _wait(self) -> Connection:
+        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._connect_one()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:
+                self.give(waiter.result())  # it came at the very moment that the caller left
+            raise
+
+    def _connect_one(self) -> None:
+        if self._alive < self._size and len(self._connecting) < CONNECT_AT_ONCE:
+            self._alive += 1
+            task = asyncio.get_running_loop().create_task(self._connect(self._epoch))
+            self._connecting.add(task)
+            task.add_done_callback(self._has_connected)
+
+    def _has_connected(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if self._waiting:
+            self._connect_one()
+
+    async def _connect(self, epoch: int) -> None:
+        connection = None
+        try:
+            connection = self._make()
+            connection.cache_epoch = epoch
+            async with Deadline(CONNECT_TIMEOUT_S):
+                await connection.connect()
+        except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
+            if epoch == self._epoch:
+                self._alive -= 1
+            reason = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
+            waiting, self._waiting = self._waiting, deque()
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_exception(reason)
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            return
+        if epoch == self._epoch:
+            self.give(connection)
+            return
+        await connection.disconnect(nowait=True)
+
+
+class AsyncLink:
+    """Sends commands to one server. For one event loop at a time: another loop gets connections of its own."""
+
+    def __init__(
+        self,
+        connection_class: Callable[..., Connection],
+        options: Mapping[str, Any],
+        *,
+        breaker: Breaker,
+        pending: Pending,
+        max_connections: int,
+    ) -> None:
+        # The deadlines are this link's own: redis-py's cost a task each, and run on while the loop is busy elsewhere.
+        no_retries: Any = Retry
+        options = {
+            **options,
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
+            "retry": no_retries(NoBackoff(), 0),
+        }
+        self._gate = Gate(breaker, pending, on_failure=self._failed)
+        self._new_pool = partial(
+            AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
+        )
+        self._has_failed = False
+        self.reset()
+
+    def reset(self) -> None:
+        """After a fork: the loop and the connections are the parent's."""
+        self._pool = self._new_pool()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
+        """The replies, within what is left of the operation's deadline."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self.reset()
+            self._loop = loop
+        sending = self._gate.sending(batch, operation)
+        try:
+            asked = next(sending)
+            while True:
+                try:
+                    answers = await self._exchange(asked, operation)
+                except BaseException as error:  # noqa: BLE001 - the gate decides what it means
+                    asked = sending.throw(error)
+                else:
+                    asked = sending.send(answers)
+        except StopIteration as done:
+            answer: list[Reply] | Unavailable = done.value
+            return answer
+        finally:
+            if self._has_failed:
+                self._has_failed = False
+                await self._pool.clear()
+
+    def _failed(self) -> None:
+        self._has_failed = True
+
+    async def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
+        async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
+            connection = await self._pool.take()
+            try:
+                await connection.send_packed_command(pack(batch), check_health=False)
+                answers = [await _read(connection) for _ in batch]
+            except BaseException:
+                await self._pool.drop(connection)
+                raise
+            operation.spent_s += deadline.spent_s
+        if self._pool.is_current(connection):
+            self._pool.give(connection)
+        else:
+            await self._pool.drop(connection)
+        return answers
+
+
+async def _read(connection: Connection) -> Reply:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:  # an answer like any other: those behind it must be read too
+        return error
+
+
+async def _is_usable(connection: Connection) -> bool:
+    """Nothing to read: neither the end of the stream, nor a reply that nobody waited for."""
+    try:
+        return not await connection.can_read()
+    except TROUBLE:
+        return False

@@ -1,0 +1,120 @@
+"""The way to the server for threads: connections of its own, one deadline for an operation, no retries."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from cache.gate import Gate
+from cache.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cache.breaker import Breaker
+    from cache.commands import Command, Reply, Unavailable
+    from cache.gate import Operation
+    from cache.pending import Pending
+    from cache.pool import Connection
+
+_pack: Any = hiredis.pack_command  # its stub wants a narrower tuple
+
+# One round trip inside a region takes about 1 ms; a page must not hang on a cache that takes a hundred.
+DEADLINE_S: Final = 0.1
+CONNECT_TIMEOUT_S: Final = 1.0
+MAX_CONNECTIONS: Final = 50
+
+
+def connection_options(pool: Any) -> dict[str, Any]:
+    """The options of a client's connections, with those replaced that a cache cannot live with."""
+    options: dict[str, Any] = dict(pool.connection_kwargs)
+    for option in ("maint_notifications_pool_handler", "retry_on_timeout", "orig_host_address"):
+        options.pop(option, None)
+    return options | {
+        "decode_responses": False,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "socket_timeout": DEADLINE_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "orig_socket_timeout": DEADLINE_S,
+        "orig_socket_connect_timeout": CONNECT_TIMEOUT_S,
+        # A handshake of Redis' own cloud; Valkey refuses it, and an ACL would have to allow it.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "client_name": options.get("client_name") or "roleferry-cache",
+    }
+
+
+class Link:
+    """Sends commands to one server. Safe to share between threads."""
+
+    def __init__(
+        self,
+        connection_class: Callable[..., Connection],
+        options: Mapping[str, Any],
+        *,
+        breaker: Breaker,
+        pending: Pending,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._gate = Gate(breaker, pending, on_failure=self.close)
+        self._pool = Pool(partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect)
+
+    def reset(self) -> None:
+        """After a fork: the connections are the parent's."""
+        self._pool.reset()
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
+        """The replies, within what is left of the operation's deadline."""
+        sending = self._gate.sending(batch, operation)
+        try:
+            asked = next(sending)
+            while True:
+                try:
+                    answers = self._exchange(asked, operation)
+                except BaseException as error:  # noqa: BLE001 - the gate decides what it means
+                    asked = sending.throw(error)
+                else:
+                    asked = sending.send(answers)
+        except StopIteration as done:
+            answer: list[Reply] | Unavailable = done.value
+            return answer
+
+    def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
+        began = time.monotonic()
+        give_up_at = began + DEADLINE_S - operation.spent_s
+        connection = self._pool.take(give_up_at - began)
+        try:
+            connection.send_packed_command(pack(batch), check_health=False)
+            if operation.spent_s < DEADLINE_S / 10:  # the connection's own limit will do, and costs nothing
+                answers = [_read(connection) for _ in batch]
+            else:
+                answers = [_read(connection, timeout=max(give_up_at - time.monotonic(), 0.001)) for _ in batch]
+        except BaseException:
+            self._pool.drop(connection)
+            raise
+        self._pool.give(connection)
+        operation.spent_s += time.monotonic() - began
+        return answers
+
+
+def pack(batch: Sequence[Command]) -> list[bytes]:
+    """The commands as bytes. By hiredis itself: redis-py's own packing looks at each word once more."""
+    return [b"".join([_pack(words) for words in batch])]
+
+
+def _read(connection: Connection, **options: float) -> Reply:
+    try:
+        return connection.read_response(**options)
+    except ResponseError as error:  # an answer like any other: those behind it must be read too
+        return error

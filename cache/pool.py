@@ -1,0 +1,145 @@
+"""Connections that are made off the request's path and handed out by deadline. Threads only; asyncio has its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from cache.replies import TROUBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Connection = Any  # redis.Connection; its methods are untyped
+
+# A connection idle for longer is looked at before it is used: the server may have closed it.
+LOOK_AFTER_S: Final = 1.0
+# A crowd of callers is served sooner by the few connections there are, each for a millisecond, than by connecting once
+# for each of them: a handshake is five round trips.
+CONNECT_AT_ONCE: Final = 2
+
+
+class Pool:
+    """At most `size` connections. Whoever needs one waits for it, and never for longer than its own limit.
+
+    Connecting happens in a thread of its own, under the connection's own limit: a caller whose time is over goes on
+    without, and the connection is there for the next.
+    """
+
+    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
+        self._make = make
+        self._size = size
+        self._is_safe_to_reconnect = is_safe_to_reconnect
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all connections; after a fork they are the parent's."""
+        self._changed = threading.Condition()
+        self._waiting = self._connecting = self._alive = self._epoch = self._failures = 0
+        self._error: Exception | None = None
+        self._drop_idle()
+
+    def take(self, timeout_s: float) -> Connection:
+        """Raises what connecting raised, or redis.TimeoutError."""
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                return self._wait(timeout_s)
+            if time.monotonic() - since < LOOK_AFTER_S or _is_usable(connection):
+                return connection
+            self.drop(connection)
+            if not self._is_safe_to_reconnect():
+                raise RedisConnectionError("the server has closed the connection")
+
+    def give(self, connection: Connection) -> None:
+        if connection.cache_epoch != self._epoch:
+            self.drop(connection)
+            return
+        self._idle.append((connection, time.monotonic()))
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
+
+    def drop(self, connection: Connection) -> None:
+        """Closes one that must not be used again."""
+        with suppress(*TROUBLE):
+            connection.disconnect()
+        with self._changed:
+            if connection.cache_epoch == self._epoch:
+                self._alive -= 1
+            self._changed.notify()
+
+    def clear(self) -> None:
+        """Closes the idle ones, and each other one when it comes back."""
+        with self._changed:
+            self._epoch += 1
+            self._alive = 0
+            self._changed.notify_all()  # who waits for a connection of before needs another
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                with suppress(*TROUBLE):
+                    self._idle.pop()[0].disconnect()
+
+    def _wait(self, timeout_s: float) -> Connection:
+        give_up_at = time.monotonic() + timeout_s
+        with self._changed:
+            failures = self._failures
+            self._waiting += 1
+            try:
+                while True:
+                    with suppress(IndexError):
+                        return self._idle.pop()[0]
+                    if self._failures != failures:
+                        assert self._error is not None
+                        raise self._error
+                    if self._alive < self._size and self._connecting < min(self._waiting, CONNECT_AT_ONCE):
+                        self._alive += 1
+                        self._connecting += 1
+                        threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
+                    left_s = give_up_at - time.monotonic()
+                    if left_s <= 0 or not self._changed.wait(left_s):
+                        raise RedisTimeoutError("no connection was free in time")
+            finally:
+                self._waiting -= 1
+
+    def _connect(self, epoch: int) -> None:
+        connection = None
+        try:
+            connection = self._make()
+            connection.cache_epoch = epoch
+            connection.connect()
+        except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
+            with self._changed:
+                if epoch == self._epoch:
+                    self._alive -= 1
+                self._connecting -= 1
+                self._failures += 1
+                self._error = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
+                self._changed.notify_all()
+            return
+        with self._changed:
+            self._connecting -= 1
+            self._changed.notify_all()
+            if epoch == self._epoch:
+                self._idle.append((connection, time.monotonic()))
+                return
+        connection.disconnect()
+
+
+def _is_usable(connection: Connection) -> bool:
+    """Nothing to read: neither the end of the stream, nor a reply that nobody waited for."""
+    try:
+        return not connection.can_read()
+    except TROUBLE:
+        return False

@@ -1,0 +1,304 @@
+"""Many clients at once on a server that is cut, frozen, emptied and robbed of keys; a model says what may be read.
+
+`python -m tests.behaviour.model --steps 10000 --seed 1`: prints what was done, exits 1 at the first stale read.
+
+Everything that is cached carries the version of the origin that it was computed from. When an invalidation or a write
+has returned True, the versions of before are too old for every read that begins later, of any service; when it has
+returned False, for every later read of the same service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from local.valkey import Valkey
+from tests.behaviour.services import SHELLS, make_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+USERS: Final = range(3)
+JOBS: Final = range(5)
+COMPANIES: Final = range(2)
+WORKERS: Final = 6
+SLOWEST_COMPUTE_S: Final = 0.004
+_EVERYWHERE: Final = -1
+
+
+class StaleReadError(AssertionError):
+    """A read returned what had been invalidated before it began."""
+
+
+class Origin:
+    """The database: a version for each thing, and the versions that are too old to be read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: dict[Hashable, int] = defaultdict(int)
+        self._floors: dict[tuple[int, Hashable], int] = defaultdict(int)
+
+    def version(self, thing: Hashable) -> int:
+        with self._lock:
+            return self._versions[thing]
+
+    def change(self, thing: Hashable) -> int:
+        with self._lock:
+            self._versions[thing] += 1
+            return self._versions[thing]
+
+    def is_too_old(self, thing: Hashable, version: int, service: int = _EVERYWHERE) -> None:
+        """All below this version, for all services or for one."""
+        with self._lock:
+            self._floors[service, thing] = max(self._floors[service, thing], version)
+
+    def floor(self, thing: Hashable, service: int) -> int:
+        with self._lock:
+            return max(self._floors[service, thing], self._floors[_EVERYWHERE, thing])
+
+
+class Model:
+    """Services, workers and faults on one server. The sequence of operations is the seed's, their timing is not."""
+
+    def __init__(self, server: Valkey, *, seed: int, layout: str) -> None:
+        self._server = server
+        self._seed = seed
+        self._origin = Origin()
+        self._raw = redis.Redis(port=server.port)
+        self._pid = int(self._raw.info("server")["process_id"])
+        self._services = [
+            make_service(shell, server.url, layout=layout, patience_s=0.5) for shell in (*SHELLS, SHELLS[0])
+        ]
+        # Only `save=` orders the writers of a database; others must do it themselves.
+        self._company_writer = [threading.Lock() for _ in COMPANIES]
+        self._saved: dict[int, int] = {}
+        self._left = 0
+        self._lock = threading.Lock()
+        self.done: Counter[str] = Counter()
+        self.error: BaseException | None = None
+
+    def run(self, steps: int) -> None:
+        """Raises StaleReadError, or whatever a call raised."""
+        self._left = steps
+        workers = [threading.Thread(target=self._work, args=(number,)) for number in range(WORKERS)]
+        for worker in workers:
+            worker.start()
+        rng = random.Random(self._seed)
+        faults = self._faults(rng)
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(rng.uniform(0, 0.05))
+            fault = next(faults)
+            fault(rng)
+            self.done[fault.__name__] += 1
+        for service in self._services:
+            service.close()
+        self._raw.close()
+        if self.error is not None:
+            raise self.error
+
+    def _work(self, number: int) -> None:
+        rng = random.Random(self._seed * 1000 + number)
+        operations: list[Callable[[random.Random, int], None]] = [
+            *[self._match_scores] * 4,
+            *[self._get_then_set] * 3,
+            *[self._company] * 3,
+            *[self._preferences] * 2,
+            self._change_user,
+            self._change_job,
+            self._set_company,
+            self._invalidate_company,
+            self._save_preferences,
+        ]
+        try:
+            while self._next_step():
+                operation = rng.choice(operations)
+                operation(rng, rng.randrange(len(self._services)))
+                self.done[operation.__name__] += 1
+        except BaseException as error:  # noqa: BLE001 - raised by run
+            self.error = error
+
+    def _next_step(self) -> bool:
+        with self._lock:
+            self._left -= 1
+            return self._left >= 0 and self.error is None
+
+    # -- scores ------------------------------------------------------------------------------------------------
+
+    def _match_scores(self, rng: random.Random, service: int) -> None:
+        user, jobs = rng.choice(USERS), rng.sample(JOBS, rng.randint(1, len(JOBS)))
+        floors = self._score_floors(user, jobs, service)
+        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+
+        def compute(missing: list[int]) -> dict[int, dict[str, int]]:
+            scores = {job: self._score(user, job) for job in missing}
+            time.sleep(pause_s)
+            return scores
+
+        self._check_scores(self._services[service].match_scores(user, jobs, compute), floors)
+
+    def _get_then_set(self, rng: random.Random, service: int) -> None:
+        user, job = rng.choice(USERS), rng.choice(JOBS)
+        floors = self._score_floors(user, [job], service)
+        score = self._services[service].get_match_score(user, job)
+        if score is not None:
+            self._check_scores({job: score}, floors)
+            return
+        score = self._score(user, job)
+        time.sleep(rng.uniform(0, SLOWEST_COMPUTE_S))
+        self._services[service].set_match_score(user, job, score)
+
+    def _score(self, user: int, job: int) -> dict[str, int]:
+        return {"user": self._origin.version(("user", user)), "job": self._origin.version(("job", job))}
+
+    def _score_floors(self, user: int, jobs: list[int], service: int) -> dict[int, dict[str, int]]:
+        of_user = self._origin.floor(("user", user), service)
+        return {job: {"user": of_user, "job": self._origin.floor(("job", job), service)} for job in jobs}
+
+    def _check_scores(self, scores: dict[int, dict[str, int]], floors: dict[int, dict[str, int]]) -> None:
+        for job, score in scores.items():
+            for thing, version in score.items():
+                self._check(f"score of job {job}, {thing}", version, floors[job][thing])
+
+    def _change_user(self, rng: random.Random, service: int) -> None:
+        user = rng.choice(USERS)
+        version = self._origin.change(("user", user))
+        done = self._services[service].invalidate_user_matches(user)
+        self._origin.is_too_old(("user", user), version, _EVERYWHERE if done else service)
+
+    def _change_job(self, rng: random.Random, service: int) -> None:
+        job = rng.choice(JOBS)
+        version = self._origin.change(("job", job))
+        done = self._services[service].invalidate_job_matches(job)
+        self._origin.is_too_old(("job", job), version, _EVERYWHERE if done else service)
+
+    # -- single values -----------------------------------------------------------------------------------------
+
+    def _company(self, rng: random.Random, service: int) -> None:
+        company = rng.choice(COMPANIES)
+        thing = ("company", company)
+        floor = self._origin.floor(thing, service)
+        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+
+        def fetch() -> int:
+            version = self._origin.version(thing)
+            time.sleep(pause_s)
+            return version
+
+        self._check("company", self._services[service].get_company_enrichment(company, fetch), floor)
+
+    def _set_company(self, rng: random.Random, service: int) -> None:
+        company = rng.choice(COMPANIES)
+        thing = ("company", company)
+        with self._company_writer[company]:
+            version = self._origin.change(thing)
+            done = self._services[service].set_company_enrichment(company, version)
+            self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
+
+    def _invalidate_company(self, rng: random.Random, service: int) -> None:
+        company = rng.choice(COMPANIES)
+        thing = ("company", company)
+        with self._company_writer[company]:
+            version = self._origin.change(thing)
+            done = self._services[service].invalidate_company(company)
+            self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
+
+    def _preferences(self, rng: random.Random, service: int) -> None:
+        user = rng.choice(USERS)
+        thing = ("preferences", user)
+        floor = self._origin.floor(thing, service)
+        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+
+        def load() -> int:
+            with self._lock:
+                saved = self._saved.get(user, 0)
+            time.sleep(pause_s)
+            return saved
+
+        name = self._services[service].get_ijp(user, load)
+        self._check("preferences", self._origin.version(("saved as", name)), floor)
+
+    def _save_preferences(self, rng: random.Random, service: int) -> None:
+        """Two at once may save in another order than they began in: what counts is the order of the saves."""
+        user, name, pause_s = rng.choice(USERS), rng.getrandbits(50), rng.uniform(0, SLOWEST_COMPUTE_S)
+        order: list[int] = []
+
+        def save() -> None:
+            time.sleep(pause_s)
+            with self._lock:
+                self._saved[user] = name
+                order.append(self._origin.change(("preferences", user)))
+                for _ in range(order[0]):
+                    self._origin.change(("saved as", name))
+            time.sleep(pause_s)
+
+        done = self._services[service].update_ijp(user, name, save=save)
+        self._origin.is_too_old(("preferences", user), order[0], _EVERYWHERE if done else service)
+
+    def _check(self, what: str, version: int, floor: int) -> None:
+        if version < floor:
+            raise StaleReadError(f"{what}: version {version} was read, {floor} is the oldest that may be.")
+
+    # -- faults ------------------------------------------------------------------------------------------------
+
+    def _faults(self, rng: random.Random) -> Iterator[Callable[[random.Random], None]]:
+        """Each in its turn, the harsh ones seldom."""
+        bag = [self._evict_generation, self._evict_any] * 6 + [self._evict_jobs, self._cut] * 3
+        bag += [self._empty, self._empty, self._freeze]
+        while True:
+            yield from rng.sample(bag, len(bag))
+
+    def _evict_generation(self, rng: random.Random) -> None:
+        key = f"match:{rng.choice(USERS)}"
+        if self._raw.type(key) == b"hash":
+            self._raw.hdel(key, "g")
+        else:
+            self._raw.delete(key)
+
+    def _evict_jobs(self, rng: random.Random) -> None:
+        self._raw.delete("job:generations")
+
+    def _evict_any(self, rng: random.Random) -> None:
+        key: Any = self._raw.randomkey()
+        if key is not None:
+            self._raw.delete(key)
+
+    def _cut(self, rng: random.Random) -> None:
+        self._raw.client_kill_filter(_type="normal", skipme=True)
+
+    def _empty(self, rng: random.Random) -> None:
+        self._raw.flushall()
+
+    def _freeze(self, rng: random.Random) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+        time.sleep(0.12)  # longer than the deadline of an operation
+        os.kill(self._pid, signal.SIGCONT)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Looks for stale reads under concurrency and faults.")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    for layout in ("hash", "keys"):
+        with Valkey() as server:
+            model = Model(server, seed=options.seed, layout=layout)
+            try:
+                model.run(options.steps)
+            except StaleReadError as error:
+                print(f"layout {layout}, seed {options.seed}: {error}", file=sys.stderr)  # noqa: T201
+                return 1
+        print(f"layout {layout}, seed {options.seed}: no stale read; {dict(model.done)}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

