@@ -39,10 +39,6 @@ class Breaker:
         self._open_until: float | None = None
         self._is_probing = False
 
-    @property
-    def is_open(self) -> bool:
-        return self._open_until is not None
-
     def allows(self) -> bool:
         if self._open_until is None:  # the healthy server's path takes no lock
             return True

@@ -84,11 +84,18 @@ _NAMES: Final = (
 )
 _HASH: Final = {name: _script(name)[0] for name in _NAMES}
 
+_NAME_OF_HASH: Final = {script_hash: name for name, script_hash in _HASH.items()}
+
 # Text by hash: whoever sends the commands falls back to it when the server does not know a script (NOSCRIPT).
 SCRIPTS: Final = dict(_script(name) for name in _NAMES)
 
 # The reply where a key holds a type that no release of the library writes there: undecodable bytes.
 WRONG_TYPE: Final = b"\0"
+
+
+def script_name(command: Command) -> str | None:
+    """Which of the library's scripts an EVALSHA command calls; None for another command."""
+    return _NAME_OF_HASH.get(str(command[1])) if command[0] == "EVALSHA" else None
 
 
 def with_text(command: Command) -> Command:
@@ -175,7 +182,7 @@ def take_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Comm
 
 def leases_asked_for(command: Command) -> int:
     """How many jobs a `take_jobs` names: as many scores were missing. 0 for another command."""
-    return len(command) - 6 if command[:2] == ("EVALSHA", _HASH["take_jobs"]) else 0
+    return len(command) - 6 if script_name(command) == "take_jobs" else 0
 
 
 def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:

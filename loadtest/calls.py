@@ -45,6 +45,10 @@ class Origins:
     def scores(self, user: int, jobs: list[int]) -> dict[int, dict[str, Json]]:
         return {job: self.score(user, job) for job in jobs}
 
+    def scores_of_users(self, wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Json]]]:
+        """What warming asks for: `{user: [job, …]}` to `{user: {job: score}}`."""
+        return {user: self.scores(user, jobs) for user, jobs in wanted.items()}
+
 
 def _padded(value: dict[str, Json], size_bytes: int) -> dict[str, Json]:
     """The value with a text that fills it up to about this size as JSON."""
@@ -52,7 +56,7 @@ def _padded(value: dict[str, Json], size_bytes: int) -> dict[str, Json]:
 
 
 def flow_of(call: CacheCall, flows: Flows, origins: Origins) -> Flow[Any]:
-    """The library's flow for a call; `compute_of` says who computes for it."""
+    """The library's flow for a call. `Origins` has what it computes."""
     catalog = flows.catalog
     match call.call:
         case Call.GET_SESSION:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
+from cache import commands
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -84,13 +86,13 @@ class DeletingClock:
 
     def _script(self, command: Command, reply: Reply) -> None:
         """What the library's scripts set a TTL for; their headers say which words these are."""
-        match command:
-            case (_, _, 1, key, _, ttl, 0 | 1) if isinstance(reply, bytes):  # ensure_generation
+        match commands.script_name(command), command:
+            case "ensure_generation", (_, _, _, key, _, ttl, _):
                 if str(key) not in self._deadlines:
                     self._expires(key, ttl)
-            case (_, _, 1, key, _, int(ttl), int(), int(), *_) if reply:  # fill_scores
+            case "fill_scores", (_, _, _, key, _, ttl, *_) if reply:
                 self._expires(key, ttl)
-            case (_, _, 2, key, lease, _, _, ttl) if reply:  # fill
+            case "fill", (_, _, _, key, lease, _, _, ttl) if reply:
                 self._expires(key, ttl)
                 self._deadlines.pop(str(lease), None)
 

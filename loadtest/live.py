@@ -100,14 +100,14 @@ class Live:
             users = self.platform.active_users(time.time())
             self._service.run(
                 self._warmer.run(users, self.platform.popular()),
-                lambda wanted: {user: self.origins.scores(user, jobs) for user, jobs in wanted.items()},
+                self.origins.scores_of_users,
             )
 
     def sample_memory(self) -> None:
         """Notes the server's memory, where this user may ask for it."""
         used = self._used_bytes()
         if used is not None:
-            self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes, 0))
+            self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes))
 
     def counts(self) -> dict[str, dict[int, tuple[int, int]]]:
         """`{cache type: {person: (hits, lookups)}}` since the start, and `visits` as `(visits, 0)`."""
@@ -186,7 +186,7 @@ class Live:
         else:
             cache.run(
                 Warmer(cache.flows).run([write.subject], self.platform.popular()),
-                lambda wanted: {user: origins.scores(user, jobs) for user, jobs in wanted.items()},
+                origins.scores_of_users,
             )
 
     def _used_bytes(self) -> int | None:

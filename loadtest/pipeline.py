@@ -56,7 +56,6 @@ class Pipeline:
         self._reader = hiredis.Reader()
         self._on_replies = on_replies
         self.commands_sent = 0
-        self.round_trips = 0
         try:
             self._socket.connect(str(path))
         except OSError as error:
@@ -142,7 +141,6 @@ class Pipeline:
         except OSError as error:
             raise LoadTestError(f"the server went away: {error.strerror or error}.") from None
         self.commands_sent += len(batch)
-        self.round_trips += 1
 
     def _take(self, batch: Sequence[Command]) -> list[Reply]:
         """The replies to what was posted first and not taken yet."""

@@ -12,7 +12,8 @@ import heapq
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import commands
@@ -56,7 +57,6 @@ class Memory:
 
     hour: int
     used_bytes: int
-    keys: int
 
 
 @dataclass(slots=True)
@@ -75,13 +75,10 @@ class Result:
     warming: WarmingCounts = field(default_factory=WarmingCounts)
     warming_commands: int = 0
     warming_runs: int = 0
-    warming_wall_s: float = 0.0
     server_lookups: int = 0
     commands: int = 0
-    round_trips: int = 0
     history_wall_s: float = 0.0
     wall_s: float = 0.0
-    is_partial: bool = False
 
 
 def run(
@@ -159,7 +156,8 @@ class _Driver:
         started = time.perf_counter()
         for user, age in history.last_login_age_s.items():
             self._platform.last_login[user] = START_EPOCH_S - age
-        for done, (age, writes) in enumerate(_by_age(history.writes)):
+        for done, (age, together) in enumerate(groupby(history.writes, key=attrgetter("age_s"))):
+            writes = list(together)
             self._clock.move(START_EPOCH_S - age)
             warm = [write.subject for write in writes if write.what == "warm"]
             if warm:
@@ -170,7 +168,6 @@ class _Driver:
         self._clock.move(START_EPOCH_S)
         self._flows.stats = self.result.stats = Stats()
         self.result.commands = -self._pipeline.commands_sent
-        self.result.round_trips = -self._pipeline.round_trips
         self.result.server_lookups = -self._server_lookups()
         self.result.history_wall_s = time.perf_counter() - started
 
@@ -202,7 +199,6 @@ class _Driver:
         self._clock.move(START_EPOCH_S + end)
         self._sample_memory(end // HOUR_S)
         self.result.commands += self._pipeline.commands_sent
-        self.result.round_trips += self._pipeline.round_trips
         self.result.server_lookups += self._server_lookups()
         self._check_counts()
         progress("virtual time", 1.0)
@@ -228,7 +224,7 @@ class _Driver:
         match call.call:
             case Call.MATCH_SCORES:
                 outcome = _Outcome(self, call)
-                return Task(outcome.watched(flow), partial(self.compute, call), outcome.done)
+                return Task(outcome.watched(flow), partial(self._origins.scores, call.user), outcome.done)
             case Call.IJP | Call.COMPANY:
                 return Task(flow, partial(self._origin, call.call), partial(self._single_done, call))
             case Call.GET_SESSION:
@@ -239,9 +235,6 @@ class _Driver:
     def count(self, call: CacheCall, hits: int, lookups: int) -> None:
         hour = int(self._clock.now() - START_EPOCH_S) // HOUR_S
         self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.user, hits, lookups, hour)
-
-    def compute(self, call: CacheCall, jobs: list[int]) -> dict[int, dict[str, Any]]:
-        return self._origins.scores(call.user, jobs)
 
     def _origin(self, call: Call) -> Any:
         return self._origins.ijp if call is Call.IJP else self._origins.company
@@ -259,9 +252,7 @@ class _Driver:
 
     def _warm_active(self) -> None:
         before = self._pipeline.commands_sent
-        started = time.perf_counter()
         self.result.warming = self._warm(self._platform.active_users(self._clock.now()), self.result.warming)
-        self.result.warming_wall_s += time.perf_counter() - started
         self.result.warming_commands += self._pipeline.commands_sent - before
         self.result.warming_runs += 1
 
@@ -269,11 +260,8 @@ class _Driver:
         counts = counts or WarmingCounts()
         target = self._pipeline.call(self._warmer.begin(self._platform.popular(), counts))
         chunks = self._warmer.chunks(users, target, counts)
-        self._pipeline.run_apart(Task(chunk, self._compute_for_users) for chunk in chunks)
+        self._pipeline.run_apart(Task(chunk, self._origins.scores_of_users) for chunk in chunks)
         return counts
-
-    def _compute_for_users(self, wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
-        return {user: self._origins.scores(user, jobs) for user, jobs in wanted.items()}
 
     # -- the server --------------------------------------------------------------------------------------------
 
@@ -290,7 +278,7 @@ class _Driver:
 
     def _sample_memory(self, hour: int) -> None:
         used = self._info("memory")["used_memory"] - self._empty_bytes
-        self.result.memory.append(Memory(hour, used, self._pipeline.send([("DBSIZE",)])[0]))
+        self.result.memory.append(Memory(hour, used))
 
     def _check_counts(self) -> None:
         """The run is worth nothing if one of three counts of the same lookups differs."""
@@ -332,17 +320,6 @@ class _Outcome:
     def done(self, _task: Task) -> None:
         lookups = len(self._call.jobs)
         self._driver.count(self._call, lookups - self._misses, lookups)
-
-
-def _by_age(writes: Sequence[stationary.Write]) -> Iterator[tuple[int, list[stationary.Write]]]:
-    together: list[stationary.Write] = []
-    for write in writes:
-        if together and together[0].age_s != write.age_s:
-            yield together[0].age_s, together
-            together = []
-        together.append(write)
-    if together:
-        yield together[0].age_s, together
 
 
 def _instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, list[Operation]]]:
