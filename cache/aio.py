@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
@@ -205,17 +204,18 @@ class AsyncCacheService:
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
         """As `CacheService.run`, awaited."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, await self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
         match step:

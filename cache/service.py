@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -252,17 +251,18 @@ class CacheService:
     def run(self, flow: Flow[T], compute: Callable[..., Any] = no_compute) -> T:
         """Carries out a flow of `flows`, for warming and whoever else builds flows of their own."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
         match step:
