@@ -113,7 +113,7 @@ class AsyncCacheService:
     # -- match scores ------------------------------------------------------------------------------------------
 
     async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
-        return (await self.run(self.flows.get_scores(user_id, ids([job_id])))).get(job_id)
+        return (await self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)]))).get(job_id)
 
     async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         return await self.run(self.flows.get_scores(user_id, ids(job_ids)))

@@ -125,7 +125,7 @@ class CacheService:
 
     def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
         """The cached score, or None."""
-        return self.run(self.flows.get_scores(user_id, ids([job_id]))).get(job_id)
+        return self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)])).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` of what is cached; missing ids are absent. One round trip where nothing is missing."""
