@@ -39,6 +39,8 @@ def connection_options(pool: Any) -> dict[str, Any]:
         options.pop(option, None)
     return options | {
         "decode_responses": False,
+        # hiredis reads a map of RESP3 four times as slowly as the same words in a list: 18 us for 100 scores.
+        "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "health_check_interval": 0,
