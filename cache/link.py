@@ -37,6 +37,8 @@ def connection_options(pool: Any) -> dict[str, Any]:
     options: dict[str, Any] = dict(pool.connection_kwargs)
     for option in ("maint_notifications_pool_handler", "retry_on_timeout", "orig_host_address"):
         options.pop(option, None)
+    if options.get("credential_provider") and (options.get("username") or options.get("password")):
+        raise ValueError("The client has a password and a credential_provider; give one of the two.")
     return options | {
         "decode_responses": False,
         "retry": Retry(NoBackoff(), 0),
