@@ -21,6 +21,8 @@ from cache.service import checked_ttl
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 
+    from redis.credentials import CredentialProvider
+
     from cache.catalog import Catalog
     from cache.clock import Clock
     from cache.codec import Json
@@ -80,6 +82,7 @@ class AsyncCacheService:
         cls,
         url: str,
         *,
+        credential_provider: CredentialProvider | None = None,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -88,9 +91,13 @@ class AsyncCacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> AsyncCacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
+        in the URL.
+        """
         return cls(
-            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url)),
+            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)),
             layout=layout,
             catalog=catalog,
             clock=clock,

@@ -19,6 +19,8 @@ from cache.gate import Operation
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from redis.credentials import CredentialProvider
+
     from cache.catalog import Catalog
     from cache.clock import Clock
     from cache.codec import Json
@@ -92,6 +94,7 @@ class CacheService:
         cls,
         url: str,
         *,
+        credential_provider: CredentialProvider | None = None,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -100,9 +103,13 @@ class CacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> CacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
+        in the URL.
+        """
         return cls(
-            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url)),
+            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, credential_provider=credential_provider)),
             layout=layout,
             catalog=catalog,
             clock=clock,
