@@ -162,8 +162,9 @@ class AsyncCacheService:
         return await self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
 
     async def set_company_enrichment(self, company_id: int, data: Json) -> bool:
-        ttl_s = self.flows.catalog.company.ttl_s
-        return await self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return await self.run(flow)
 
     async def invalidate_company(self, company_id: int) -> bool:
         return await self.run(self.flows.invalidate(keys.company(company_id)))

@@ -191,8 +191,9 @@ class CacheService:
 
     def set_company_enrichment(self, company_id: int, data: Json) -> bool:
         """Stores fresh data; a fetch that is in flight will not overwrite it."""
-        ttl_s = self.flows.catalog.company.ttl_s
-        return self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return self.run(flow)
 
     def invalidate_company(self, company_id: int) -> bool:
         """Forgets a company's enrichment, a fetch in flight included."""
