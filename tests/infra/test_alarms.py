@@ -13,26 +13,21 @@ import pytest
 
 from cache.catalog import CATALOG
 from infra import alarms, metric_math
+from scripts.alarms import declared as declared_alarms
 from tests.infra import stack
-from tests.infra.evaluator import point, rings
+from tests.infra.histories import point, rings
 
 if TYPE_CHECKING:
-    from infra.alarms import Alarm
+    from scripts.alarms.declared import MetricAlarm
     from tests.infra.stack import Declared
 
 TYPES = CATALOG.names()
 DAY_MINUTES = 16 * 60
 
 
-def by_name(prod: Declared) -> dict[str, Alarm]:
-    """Every alarm of prod, without the stack's prefix."""
-    declared = (
-        *alarms.hit_rate_alarms(prod.settings, CATALOG),
-        *alarms.node_alarms(prod.settings),
-        *alarms.cdn_alarms(prod.settings, "d"),
-        *alarms.baseline_alarms(prod.settings, "f"),
-    )
-    return {alarm.name.removeprefix("roleferry-prod-"): alarm for alarm in declared}
+def by_name(prod: Declared) -> dict[str, MetricAlarm]:
+    """Every metric alarm that prod declares, without the stack's prefix."""
+    return {alarm.name.removeprefix("roleferry-prod-"): alarm for alarm in declared_alarms.alarms(prod).metric}
 
 
 def lookups(total: int, percent: float, **more: float) -> dict[str, float | None]:
