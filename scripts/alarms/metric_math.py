@@ -71,9 +71,8 @@ def _value(node: ast.expr, series: Mapping[str, Series]) -> Value:
             return _combined(_COMPARISONS[type(op)], _value(left, series), _value(right, series))
         case ast.Call(func=ast.Name(id="IF"), args=[condition, *branches]) if 1 <= len(branches) <= 2:
             return _if(_value(condition, series), *(_value(branch, series) for branch in branches))
-        case ast.Call(func=ast.Name(id="FILL"), args=[filled, ast.Constant(value=int() | float() as number)]):
-            value = _value(filled, series)
-            return value if isinstance(value, float) else np.where(np.isnan(value), float(number), value)
+        case ast.Call(func=ast.Name(id="FILL"), args=[filled, filler]) if not isinstance(filler, ast.Name):
+            return _fill(_value(filled, series), _value(filler, series))
         case ast.Call(func=ast.Name(id=name)):
             raise EvaluationError(
                 f"{ast.unparse(node)}: {name} in this form is not evaluated here. Known: {', '.join(FUNCTIONS)} with a "
@@ -96,3 +95,7 @@ def _if(condition: Value, then: Value, otherwise: Value = np.nan) -> Value:
     chosen = np.where(np.asarray(condition) != 0, np.nan_to_num(then, nan=0.0), otherwise)
     result: Series = np.where(np.isnan(condition), np.nan, chosen)
     return result
+
+
+def _fill(value: Value, filler: Value) -> Value:
+    return value if isinstance(value, float) else np.where(np.isnan(value), filler, value)

@@ -89,9 +89,18 @@ def test_drop_rings_over_ten_points_under_the_baseline(name: str, prod: Declared
 def test_missing_telemetry_rings(name: str, prod: Declared) -> None:
     alarm = by_name(prod)[f"{name}-telemetry"]
 
-    assert rings(alarm, [NOTHING] * 2)
+    assert rings(alarm, [{"h": 1, "m": 1}] * 4 + [NOTHING] * 2)
     assert not rings(alarm, [NOTHING, {"h": 1, "m": None}])
     assert not rings(alarm, [{"h": None, "m": 1}] * 2)
+    # Nobody looks anything up, and the application says so.
+    assert not rings(alarm, [{"h": 0, "m": 0}] * 6)
+
+
+def test_a_node_that_reports_nothing_rings(prod: Declared) -> None:
+    alarm = by_name(prod)["cache-001-node-lost"]
+
+    assert rings(alarm, [{"v": 1}] * 7 + [{"v": None}] * 5)
+    assert not rings(alarm, [{"v": None}] * 4 + [{"v": 1}])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +134,7 @@ def test_swap_rings_when_it_exceeds_free_memory(prod: Declared) -> None:
 def test_baseline_that_does_not_run_rings(prod: Declared) -> None:
     alarm = by_name(prod)["baseline-missing"]
 
-    assert rings(alarm, [{"v": None}] * 3)
+    assert rings(alarm, [{"v": 1}] * 5 + [{"v": None}] * 3)
     assert not rings(alarm, [{"v": None}, {"v": 1}, {"v": None}])
 
 
