@@ -32,7 +32,9 @@ _log = logging.getLogger("cache")
 TROUBLE: Final = (RedisError, OSError, EOFError)
 
 # These say that the server as a whole cannot serve for now, or not any more as the primary.
-_SERVER_IN_TROUBLE: Final = (ReadOnlyError, ClusterDownError, TryAgainError)
+_SERVER_IN_TROUBLE: Final = (ReadOnlyError, ClusterDownError)
+# As a node says it of a single slot, which moves or has lost its primary, while it serves the others.
+_SLOT_NOT_SERVED: Final = "Hash slot not served"
 
 _BYTES: Final = (bytes, type(None))
 _SHAPES: Final[dict[str, tuple[type, ...]]] = {
@@ -47,6 +49,9 @@ _SHAPES: Final[dict[str, tuple[type, ...]]] = {
     "EXPIRE": (int,),
     "EXISTS": (int,),
     "EVALSHA": (int, bytes, list),
+    "EVAL": (int, bytes, list),
+    "CLUSTER": (list,),
+    "ASKING": (bytes,),
 }
 
 
@@ -62,12 +67,19 @@ def unknown_scripts(batch: Sequence[Command], replies: Sequence[Reply]) -> list[
     return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError) and batch[i][0] == "EVALSHA"]
 
 
-def judge(batch: Sequence[Command], replies: list[Reply]) -> list[Reply] | Unavailable:
-    """The replies as flows take them. InTroubleError and NonsenseError: the connection is not to be used again."""
+def judge(
+    batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = False
+) -> list[Reply] | Unavailable:
+    """The replies as flows take them; `in_cluster` those that lead to another node stay in their places, as AskError.
+
+    InTroubleError and NonsenseError: the connection is not to be used again.
+    """
     for i, reply in enumerate(replies):
         if isinstance(reply, ResponseError | ClusterDownError):
             if str(reply).startswith("WRONGTYPE"):
                 replies[i] = commands.WRONG_TYPE
+                continue
+            if in_cluster and isinstance(reply, AskError):
                 continue
             return _refused(reply)
         name = batch[i][0]
@@ -83,6 +95,8 @@ def _asked_for(command: Command) -> int:
 
 
 def _refused(error: Exception) -> Unavailable:
+    if isinstance(error, TryAgainError) or _SLOT_NOT_SERVED in str(error):
+        return Unavailable(type(error).__name__)
     if isinstance(error, _SERVER_IN_TROUBLE):
         raise InTroubleError(str(error)) from error
     if isinstance(error, OutOfMemoryError):
@@ -90,7 +104,7 @@ def _refused(error: Exception) -> Unavailable:
     elif isinstance(error, NoPermissionError):
         _once("cache.not_permitted", "give the user the rules of cache.access", error)
     elif isinstance(error, AskError):
-        _once("cache.moved", "this is a cluster: pass a RedisCluster client", error)
+        _once("cache.moved", "this is a cluster: pass a RedisCluster client, or cluster=True", error)
     else:
         _once("cache.refused", "the server refused a command", error)
     return Unavailable(type(error).__name__)

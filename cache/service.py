@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
+    from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -52,8 +53,9 @@ class CacheService:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -66,14 +68,18 @@ class CacheService:
 
         `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
         and a page must not wait. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string
-        per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
+        per score). `cluster`: the client's server is one node of a cluster, or its configuration endpoint; a RedisCluster
+        needs no saying. `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
         numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10 by
         default) a caller that waits for another's compute computes for itself.
         """
-        if not isinstance(client, redis.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; CacheService takes a redis.Redis.")
+        if not isinstance(client, redis.Redis | redis.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; CacheService takes a redis.Redis or redis.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -93,6 +99,7 @@ class CacheService:
         cls,
         url: str,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -101,9 +108,13 @@ class CacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> CacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        With `cluster` the URL names one node of a cluster, or its configuration endpoint; the others are found by it.
+        """
         return cls(
             redis.Redis(connection_pool=redis.ConnectionPool.from_url(url)),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,

@@ -8,6 +8,8 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 import cache
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 SHELLS = ("sync", "async")
 LAYOUTS = ("hash", "keys")
+PLACES = ("standalone", "cluster")
 
 
 class Awaited:
@@ -83,6 +86,32 @@ def _awaitable(argument: Any) -> Any:
 def make_service(shell: str, url: str, **options: Any) -> Any:
     """A service of this shell; both have the sync face."""
     return cache.CacheService.from_url(url, **options) if shell == "sync" else Awaited(url, **options)
+
+
+class ClusterClient(redis.RedisCluster):
+    """A plain client of a cluster that asks all nodes where `redis.Redis` would ask its one server."""
+
+    def info(self, section: str) -> dict[str, Any]:
+        total: dict[str, Any] = {}
+        for node in self.get_primaries():
+            for name, value in super().info(section, target_nodes=node).items():
+                if isinstance(value, dict):
+                    known = total.setdefault(name, dict.fromkeys(value, 0))
+                    total[name] = {each: known[each] + value[each] for each in value}
+                else:
+                    total[name] = total.get(name, 0) + value if isinstance(value, int) else value
+        return total
+
+    def config_resetstat(self) -> None:
+        super().config_resetstat(target_nodes=self.PRIMARIES)
+
+    def acl_setuser(self, username: str, **options: Any) -> None:
+        for node in self.get_primaries():
+            super().acl_setuser(username, target_nodes=node, **options)
+
+    def keys(self, pattern: str = "*") -> list[bytes]:
+        keys: list[bytes] = super().keys(pattern, target_nodes=self.PRIMARIES)
+        return keys
 
 
 class Threads:
