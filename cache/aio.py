@@ -55,7 +55,8 @@ class AsyncCacheService:
         """As for `CacheService`; `client` is a redis.asyncio client."""
         if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise TypeError(
-                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis or redis.asyncio.RedisCluster."
+                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis "
+                "or redis.asyncio.RedisCluster."
             )
         self._parts = Parts(
             client,

@@ -79,21 +79,12 @@ class AsyncClusterLink:
         taken: dict[Address, tuple[AsyncPool, Connection]] = {}
         try:
             for address, batch in asked.items():
-                try:
-                    async with _Left(operation):
-                        pool = self._node(address).pool
-                        connection = await pool.take()
-                        taken[address] = pool, connection
-                        await connection.send_packed_command(pack(batch), check_health=False)
-                except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+                error = await self._write(address, batch, taken, operation)
+                if error is not None:
                     answers[address] = error
             for address, (_, connection) in taken.items():
                 if address not in answers:
-                    try:
-                        async with _Left(operation):
-                            answers[address] = [await read_reply(connection) for _ in asked[address]]
-                    except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
-                        answers[address] = error
+                    answers[address] = await _read_all(connection, len(asked[address]), operation)
         except BaseException:
             for pool, connection in taken.values():
                 await pool.drop(connection)
@@ -107,6 +98,23 @@ class AsyncClusterLink:
         for pool, connection in to_drop:
             await pool.drop(connection)
         return answers
+
+    async def _write(
+        self,
+        address: Address,
+        batch: Sequence[Command],
+        taken: dict[Address, tuple[AsyncPool, Connection]],
+        operation: Operation,
+    ) -> Exception | None:
+        try:
+            async with _Left(operation):
+                pool = self._node(address).pool
+                connection = await pool.take()
+                taken[address] = pool, connection
+                await connection.send_packed_command(pack(batch), check_health=False)
+        except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+            return error
+        return None
 
     def _node(self, address: Address) -> _Node:
         node = self._nodes.get(address)
@@ -136,3 +144,11 @@ class _Left(Deadline):
     async def __aexit__(self, *error: Any) -> None:
         self._operation.spent_s += self.spent_s
         await super().__aexit__(*error)
+
+
+async def _read_all(connection: Connection, count: int, operation: Operation) -> list[Reply] | Exception:
+    try:
+        async with _Left(operation):
+            return [await read_reply(connection) for _ in range(count)]
+    except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+        return error

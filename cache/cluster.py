@@ -40,7 +40,6 @@ from redis.exceptions import AskError, MovedError
 from cache import commands, slots
 from cache.commands import Unavailable
 from cache.gate import Gate, Operation
-from cache.slots import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from cache.commands import Command, Reply
     from cache.gate import Sending
     from cache.pending import Pending
-    from cache.slots import Address
+    from cache.slots import Address, Piece
 
     # What is to be sent to each node in one round trip; the replies of each, or what went wrong with it.
     Round: TypeAlias = dict[Address, Sequence[Command]]
@@ -325,4 +324,6 @@ def _in_step(sendings: dict[Address, Sending]) -> Generator[Round, Answers, dict
 
 
 def _resume(sending: Sending, answer: list[Reply] | Exception) -> Callable[[], Sequence[Command]]:
-    return partial(sending.throw if isinstance(answer, Exception) else sending.send, answer)
+    if isinstance(answer, Exception):
+        return partial(sending.throw, answer)
+    return partial(sending.send, answer)

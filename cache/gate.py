@@ -67,9 +67,7 @@ class Gate:
         self._serves = serves
         self._in_cluster = in_cluster
 
-    def sending(
-        self, batch: Sequence[Command], operation: Operation, parts: Collection[int] | None = None
-    ) -> Sending:
+    def sending(self, batch: Sequence[Command], operation: Operation, parts: Collection[int] | None = None) -> Sending:
         """`parts` are those that the batch is about; None means all."""
         if operation.is_lost:
             return _LOST

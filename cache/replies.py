@@ -67,9 +67,7 @@ def unknown_scripts(batch: Sequence[Command], replies: Sequence[Reply]) -> list[
     return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError) and batch[i][0] == "EVALSHA"]
 
 
-def judge(
-    batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = False
-) -> list[Reply] | Unavailable:
+def judge(batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = False) -> list[Reply] | Unavailable:
     """The replies as flows take them; `in_cluster` those that lead to another node stay in their places, as AskError.
 
     InTroubleError and NonsenseError: the connection is not to be used again.

@@ -67,11 +67,11 @@ class CacheService:
         """The client's options say where and as whom to connect. The connections are the service's own.
 
         `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
-        and a page must not wait. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string
-        per score). `cluster`: the client's server is one node of a cluster, or its configuration endpoint; a RedisCluster
-        needs no saying. `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
-        numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10 by
-        default) a caller that waits for another's compute computes for itself.
+        and a page must not wait. With `cluster` the client names one node of a cluster, or its configuration endpoint;
+        a RedisCluster needs no saying. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one
+        string per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter`
+        gives numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10
+        by default) a caller that waits for another's compute computes for itself. `max_connections` is for each node.
         """
         if not isinstance(client, redis.Redis | redis.RedisCluster):
             raise TypeError(

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import redis
@@ -36,7 +37,7 @@ class Node:
     def __init__(self, server: Valkey) -> None:
         self.port = server.port
         self.client = redis.Redis(port=server.port)
-        self.id: str = self.client.execute_command("CLUSTER", "MYID").decode()
+        self.id: str = self.cluster("MYID").decode()
         self._pid = int(self.client.info("server")["process_id"])
 
     def freeze(self) -> None:
@@ -49,9 +50,13 @@ class Node:
     def kill(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
 
+    def knows(self, other: Node) -> bool:
+        return other.id in self.cluster("NODES").decode()
+
     def cluster(self, *words: str | int) -> Any:
         """Sends `CLUSTER …`."""
-        return self.client.execute_command("CLUSTER", *words)
+        client: Any = self.client
+        return client.execute_command("CLUSTER", *words)
 
 
 class ValkeyCluster:
@@ -131,7 +136,7 @@ class ValkeyCluster:
         for number, node in enumerate(nodes):
             # Otherwise the nodes agree on their epochs by colliding, one after the other.
             node.cluster("SET-CONFIG-EPOCH", number + 1)
-            bus_port = node.client.config_get("cluster-port")["cluster-port"]
+            bus_port = str(node.client.config_get("cluster-port")["cluster-port"])
             for other in nodes[:number]:  # each with each: by hearsay they would find each other in seconds
                 other.cluster("MEET", HOST, node.port, bus_port)
         for shard, primary in enumerate(self.primaries):
@@ -139,7 +144,7 @@ class ValkeyCluster:
             primary.cluster("ADDSLOTSRANGE", bounds[0], bounds[1] - 1)
         for primary, replicas in zip(self.primaries, self.replicas, strict=True):
             for replica in replicas:
-                _until(lambda replica=replica, primary=primary: primary.id.encode() in replica.cluster("NODES"))
+                _until(partial(replica.knows, primary))
                 replica.cluster("REPLICATE", primary.id)
         _until(lambda: all(self._is_joined(node, len(nodes)) for node in nodes))
         for node in nodes:
@@ -156,7 +161,7 @@ class ValkeyCluster:
 
 
 def _is_in_sync(replica: Node) -> bool:
-    return replica.client.info("replication")["master_link_status"] == "up"
+    return bool(replica.client.info("replication")["master_link_status"] == "up")
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -28,7 +28,8 @@ def shared_server() -> Iterator[Valkey]:
 def shared_cluster() -> Iterator[ValkeyCluster]:
     with ValkeyCluster() as cluster:
         for node in cluster.nodes:
-            node.client.execute_command(*_RULES)
+            client: Any = node.client
+            client.execute_command(*_RULES)
         yield cluster
 
 
@@ -66,7 +67,7 @@ def app_url(port: int) -> str:
 @pytest.fixture
 def raw(place: str, port: int) -> Iterator[Any]:
     """A plain client of the server, empty and with its counts at zero."""
-    client = ClusterClient("127.0.0.1", port) if place == "cluster" else redis.Redis(port=port)
+    client = ClusterClient(port) if place == "cluster" else redis.Redis(port=port)
     client.flushall()
     client.config_resetstat()
     yield client

@@ -88,13 +88,20 @@ def make_service(shell: str, url: str, **options: Any) -> Any:
     return cache.CacheService.from_url(url, **options) if shell == "sync" else Awaited(url, **options)
 
 
-class ClusterClient(redis.RedisCluster):
+class ClusterClient:
     """A plain client of a cluster that asks all nodes where `redis.Redis` would ask its one server."""
 
+    def __init__(self, port: int) -> None:
+        self._client: Any = redis.RedisCluster("127.0.0.1", port)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
     def info(self, section: str) -> dict[str, Any]:
+        """The sums of all nodes."""
         total: dict[str, Any] = {}
-        for node in self.get_primaries():
-            for name, value in super().info(section, target_nodes=node).items():
+        for info in self._client.info(section, target_nodes="primaries").values():
+            for name, value in info.items():
                 if isinstance(value, dict):
                     known = total.setdefault(name, dict.fromkeys(value, 0))
                     total[name] = {each: known[each] + value[each] for each in value}
@@ -103,15 +110,13 @@ class ClusterClient(redis.RedisCluster):
         return total
 
     def config_resetstat(self) -> None:
-        super().config_resetstat(target_nodes=self.PRIMARIES)
+        self._client.config_resetstat(target_nodes="primaries")
 
     def acl_setuser(self, username: str, **options: Any) -> None:
-        for node in self.get_primaries():
-            super().acl_setuser(username, target_nodes=node, **options)
+        self._client.acl_setuser(username, target_nodes="primaries", **options)
 
     def keys(self, pattern: str = "*") -> list[bytes]:
-        keys: list[bytes] = super().keys(pattern, target_nodes=self.PRIMARIES)
-        return keys
+        return list(self._client.keys(pattern, target_nodes="primaries"))
 
 
 class Threads:

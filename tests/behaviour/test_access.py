@@ -27,7 +27,8 @@ def test_each_permitted_command_is_used_and_none_is_refused(
     app_url: str, place: str, raw: redis.Redis, threads: Threads, request: pytest.FixtureRequest
 ) -> None:
     raw.script_flush()
-    services: list[Any] = [make_service("sync", app_url, layout=layout, cluster=place == "cluster") for layout in LAYOUTS]
+    is_cluster = place == "cluster"
+    services: list[Any] = [make_service("sync", app_url, layout=layout, cluster=is_cluster) for layout in LAYOUTS]
     for user, service in enumerate(services):
         service.match_scores(user, range(30), lambda jobs: {job: {"score": job} for job in jobs})
         service.get_match_scores(user, range(20))
@@ -43,7 +44,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.forget_user(user)
     _wait_for_a_foreign_lease(services[0], raw, threads)
     _outlast_a_renewal(services[0])
-    if place == "cluster":
+    if is_cluster:
         _follow_a_slot(services[0], request.getfixturevalue("shared_cluster"))
     for service in services:
         service.close()
@@ -51,7 +52,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
     counts = {name.removeprefix("cmdstat_"): stat for name, stat in raw.info("commandstats").items()}
     assert "errorstat_NOPERM" not in raw.info("errorstats")
     unused = set(COMMANDS) - set(counts) - _HANDSHAKE
-    assert unused == (set() if place == "cluster" else _OF_A_CLUSTER)
+    assert unused == (set() if is_cluster else _OF_A_CLUSTER)
 
 
 def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:
