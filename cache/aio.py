@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis.asyncio
 
 from cache import keys
-from cache.async_link import AsyncLink
 from cache.catalog import CATALOG
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
+    from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -42,8 +42,9 @@ class AsyncCacheService:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -53,10 +54,14 @@ class AsyncCacheService:
         max_connections: int | None = None,
     ) -> None:
         """As for `CacheService`; `client` is a redis.asyncio client."""
-        if not isinstance(client, redis.asyncio.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis.")
+        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis "
+                "or redis.asyncio.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -67,13 +72,7 @@ class AsyncCacheService:
             caller=_task,
         )
         self.flows = self._parts.flows
-        self._link = AsyncLink(
-            client.connection_pool.connection_class,
-            self._parts.options,
-            breaker=self._parts.breaker,
-            pending=self._parts.pending,
-            max_connections=self._parts.max_connections,
-        )
+        self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
         self.stats: Stats = self._parts.stats
 
@@ -83,6 +82,7 @@ class AsyncCacheService:
         url: str,
         *,
         credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -97,7 +97,10 @@ class AsyncCacheService:
         in the URL.
         """
         return cls(
-            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)),
+            redis.asyncio.Redis(
+                connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
+            ),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
