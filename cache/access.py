@@ -6,8 +6,10 @@ from typing import Final
 
 # Those in scripts included: the server checks them one by one.
 COMMANDS: Final = (
+    "asking",
     "client|setinfo",
     "client|setname",
+    "cluster|slots",
     "del",
     "eval",
     "evalsha",

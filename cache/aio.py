@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis.asyncio
 
 from cache import keys
-from cache.async_link import AsyncLink
 from cache.catalog import CATALOG
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
@@ -21,7 +20,10 @@ from cache.service import checked_ttl
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 
+    from redis.credentials import CredentialProvider
+
     from cache.catalog import Catalog
+    from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -40,8 +42,9 @@ class AsyncCacheService:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -51,10 +54,14 @@ class AsyncCacheService:
         max_connections: int | None = None,
     ) -> None:
         """As for `CacheService`; `client` is a redis.asyncio client."""
-        if not isinstance(client, redis.asyncio.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis.")
+        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis "
+                "or redis.asyncio.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -65,13 +72,7 @@ class AsyncCacheService:
             caller=_task,
         )
         self.flows = self._parts.flows
-        self._link = AsyncLink(
-            client.connection_pool.connection_class,
-            self._parts.options,
-            breaker=self._parts.breaker,
-            pending=self._parts.pending,
-            max_connections=self._parts.max_connections,
-        )
+        self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
         self.stats: Stats = self._parts.stats
 
@@ -80,6 +81,8 @@ class AsyncCacheService:
         cls,
         url: str,
         *,
+        credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -88,9 +91,16 @@ class AsyncCacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> AsyncCacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
+        in the URL.
+        """
         return cls(
-            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url)),
+            redis.asyncio.Redis(
+                connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
+            ),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -155,8 +165,9 @@ class AsyncCacheService:
         return await self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
 
     async def set_company_enrichment(self, company_id: int, data: Json) -> bool:
-        ttl_s = self.flows.catalog.company.ttl_s
-        return await self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return await self.run(flow)
 
     async def invalidate_company(self, company_id: int) -> bool:
         return await self.run(self.flows.invalidate(keys.company(company_id)))

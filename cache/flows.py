@@ -15,12 +15,15 @@ nothing.
 
 An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written. What was to be invalidated
 becomes pending, and False is the answer.
+
+*Order.* Commands of one step arrive in their order where they share a cluster slot, as a key and its lease do, and in
+any order else. What must follow on another key is a step of its own.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
@@ -148,7 +151,9 @@ class Flows:
             else:
                 seen[job_id] = fence
         if unread:
-            seen |= yield from self._fence(user_id, unread, None)
+            fenced = yield from self._fence(user_id, unread, None)
+            self.stats.dropped(self.catalog.match.name, len(unread) - len(fenced))
+            seen |= fenced
         return (yield from self._write_scores(user_id, scores, seen))
 
     def invalidate_user_matches(self, user_id: int) -> Flow[bool]:
@@ -225,6 +230,7 @@ class Flows:
         lease, token = keys.lease(keys.match(user_id)), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
         filled: dict[int, dict[str, Json]] = {}
+        has_waited = False
         while missing:
             fields = keys.score_fields(missing)
             ensure = self._ensure(user_id, missing, scores)
@@ -256,6 +262,9 @@ class Flows:
                 # A dead holder's leases end one by one, so the wait is short enough to see each of them.
                 at_most_s = min(left_s, LEASE_MS / 4000)
                 look = commands.hmget(lease, *keys.score_fields(missing))
+                if not has_waited:
+                    has_waited = True
+                    self.stats.waited(self.catalog.match.name, len(missing))
                 yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
         return filled
 
@@ -278,9 +287,11 @@ class Flows:
         return computed
 
     def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
-        computed: Mapping[int, dict[str, Json]] = yield Compute((job_ids,))
+        name = self.catalog.match.name
+        computed: Mapping[int, dict[str, Json]]
+        computed, took_s = yield from self._timed(name, Compute((job_ids,)))
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
-        self.stats.computed(self.catalog.match.name, len(wanted))
+        self.stats.computed(name, len(wanted), took_s)
         return wanted
 
     def _write_scores(
@@ -291,7 +302,7 @@ class Flows:
         *,
         then: tuple[Command, ...] = (),
     ) -> Flow[bool]:
-        """Whether all of them were stored. One write for each user generation: as a rule there is one."""
+        """Whether all of them were stored; `then` follows. One write per user generation: as a rule there is one."""
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         by_generation: dict[bytes, dict[int, bytes]] = {}
@@ -304,11 +315,15 @@ class Flows:
             (self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now), len(entries))
             for generation, entries in by_generation.items()
         ]
-        batch = tuple(command for write, _ in writes for command in write) + then
-        if not batch:
+        batch = tuple(command for write, _ in writes for command in write)
+        if not batch and not then:
             return not scores
-        replies = yield Send(batch)
+        if self.layout.in_hash:
+            replies = yield Send(batch + then)
+        else:
+            replies = yield from _in_order(batch, then)
         if isinstance(replies, Unavailable):
+            self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False
         self.stats.bookkept(len(then))
         stored = first = 0
@@ -341,21 +356,32 @@ class Flows:
             return (yield from self._compute(name))
         return (yield from self._fill_under_lease(name, key, ttl_s, none_ttl_s))
 
-    def set_value(self, key: str, value: Json, ttl_s: int) -> Flow[bool]:
+    def set_value(self, name: str, key: str, value: Json, ttl_s: int) -> Flow[bool]:
         """Stores what the caller knows to be current; computes in flight are refused from now on."""
-        return (yield from self._write_through(key, codec.encode(value), self._shortened(ttl_s)))
+        return (yield from self._write_through(name, key, codec.encode(value), self._shortened(ttl_s)))
 
     def invalidate(self, key: str) -> Flow[bool]:
         return (yield from self._invalidate(commands.delete(key, keys.lease(key))))
 
     def _compute(self, name: str) -> Flow[Json]:
-        value = yield Compute()
-        self.stats.computed(name, 1)
+        value, took_s = yield from self._timed(name, Compute())
+        self.stats.computed(name, 1, took_s)
         return value
+
+    def _timed(self, name: str, compute: Compute) -> Flow[tuple[Any, float]]:
+        """The answer and the seconds that it took; what the caller's function raises is counted."""
+        began_s = self.stats.monotonic()
+        try:
+            value = yield compute
+        except Exception:
+            self.stats.failed(name)
+            raise
+        return value, self.stats.monotonic() - began_s
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
+        has_waited = False
         while True:
             try:
                 replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
@@ -376,6 +402,9 @@ class Flows:
             left_s = give_up_at - self.clock.now()
             if left_s <= 0:
                 return (yield from self._compute(name))
+            if not has_waited:
+                has_waited = True
+                self.stats.waited(name, 1)
             yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=commands.exists(lease), at_most_s=left_s)
 
     def _compute_and_fill(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, token: bytes) -> Flow[Json]:
@@ -392,11 +421,14 @@ class Flows:
         except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
             yield from self._release(lease, token)
             raise
+        if isinstance(replies, Unavailable):  # perhaps for the fill alone, as while a slot moves: nobody need wait
+            self.stats.dropped(name, 1)
+            yield from self._release(lease, token)
+            return value
         self._leases.drop(lease, token)
-        if not isinstance(replies, Unavailable):
-            self.stats.bookkept(1)
-            if not replies[0]:
-                self.stats.refused(name, 1)
+        self.stats.bookkept(1)
+        if not replies[0]:
+            self.stats.refused(name, 1)
         return value
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
@@ -407,6 +439,7 @@ class Flows:
 
     def _write_through(
         self,
+        name: str,
         key: str,
         value: bytes,
         ttl_s: int,
@@ -430,7 +463,7 @@ class Flows:
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
                 yield Compute()
             if not isinstance(replies, Unavailable):
-                replies = yield Send((commands.fill(key, lease, token, value, ttl_s), *also_forget))
+                replies = yield from _in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
                 is_stored = bool(replies[0])
@@ -442,6 +475,8 @@ class Flows:
         if is_stored:
             self.pending.confirmed(also_forget)
             return True
+        if isinstance(replies, Unavailable):
+            self.stats.dropped(name, 1)
         return (yield from self._invalidate(*forget))
 
     def _shortened(self, ttl_s: int) -> int:
@@ -454,20 +489,18 @@ class Flows:
 
         The scores go behind the preferences: a compute that begins after that finds nothing old to compute from.
         """
-        ttl_s = self._shortened(self.catalog.ijp.ttl_s)
-        forget = (_forget_scores(user_id),)
+        ijp, forget = self.catalog.ijp, (_forget_scores(user_id),)
+        value, ttl_s = codec.encode(data), self._shortened(ijp.ttl_s)
         return (
-            yield from self._write_through(
-                keys.ijp(user_id), codec.encode(data), ttl_s, also_forget=forget, saves=saves
-            )
+            yield from self._write_through(ijp.name, keys.ijp(user_id), value, ttl_s, also_forget=forget, saves=saves)
         )
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
     def start_session(self, user_id: int, data: Json) -> Flow[bool]:
-        ends_at = int(self.clock.now()) + SESSION_MAX_LIFETIME_S
-        value = codec.encode_session(data, ends_at)
-        return (yield from self._write_through(keys.session(user_id), value, self._session.ttl_s, keeps_old=True))
+        session, key = self._session, keys.session(user_id)
+        value = codec.encode_session(data, int(self.clock.now()) + SESSION_MAX_LIFETIME_S)
+        return (yield from self._write_through(session.name, key, value, session.ttl_s, keeps_old=True))
 
     def get_session(self, user_id: int, default: Json = None) -> Flow[Json]:
         session = self._session
@@ -503,6 +536,15 @@ class Flows:
                 *(commands.delete(key, keys.lease(key)) for key in whole),
             )
         )
+
+
+def _in_order(first: tuple[Command, ...], then: tuple[Command, ...]) -> Flow[list[Reply] | Unavailable]:
+    """Two round trips: in a cluster the commands of one may arrive in any order, those of two keys at two shards."""
+    replies: list[Reply] | Unavailable = (yield Send(first)) if first else []
+    if isinstance(replies, Unavailable) or not then:
+        return replies
+    more = yield Send(then)
+    return more if isinstance(more, Unavailable) else [*replies, *more]
 
 
 def _forget_scores(user_id: int) -> Command:
