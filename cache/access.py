@@ -8,6 +8,7 @@ from typing import Final
 COMMANDS: Final = (
     "client|setinfo",
     "client|setname",
+    "client|tracking",
     "del",
     "eval",
     "evalsha",
@@ -23,6 +24,8 @@ COMMANDS: Final = (
     "hset",
     "mget",
     "pexpire",
+    "ping",
+    "pttl",
     "set",
     "time",
     "unlink",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -15,11 +16,12 @@ from cache.clock import SystemClock
 from cache.flows import PATIENCE_S, Flows
 from cache.keeper import Keeper
 from cache.link import MAX_CONNECTIONS, Link, connection_options
+from cache.near import Near, checked_types
 from cache.pending import Pending
 from cache.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -50,6 +52,8 @@ class Parts:
         jitter: Callable[[], float] | None,
         patience_s: float | None,
         max_connections: int | None,
+        near: Iterable[str],
+        near_entries: int,
         caller: Callable[[], Hashable],
     ) -> None:
         pool = client.connection_pool
@@ -60,9 +64,11 @@ class Parts:
         self.stats = Stats()
         self.breaker = Breaker()
         self._on_pending = on_pending
-        self.pending = Pending(self.clock, self._pending_changed)
+        self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed)
+        connection_class = _for_threads(pool.connection_class)
+        self.near = self._near(near, near_entries, partial(connection_class, **{**self.options, "protocol": 3}))
         self.link = Link(
-            _for_threads(pool.connection_class),
+            connection_class,
             self.options,
             breaker=self.breaker,
             pending=self.pending,
@@ -79,10 +85,19 @@ class Parts:
             caller=caller,
             jitter=jitter or random.random,
             patience_s=PATIENCE_S if patience_s is None else patience_s,
+            near=self.near,
         )
         _alive.add(self)
 
+    def _near(self, cache_types: Iterable[str], entries: int, connect: Callable[[], Any]) -> Near | None:
+        if type(entries) is not int or entries < 1:
+            raise ValueError(f"near_entries is {entries!r}; it must be a whole number, at least 1.")
+        names = checked_types(cache_types)
+        return Near(names, entries, connect=connect, counts=self.stats) if names else None
+
     def close(self) -> None:
+        if self.near is not None:
+            self.near.close()
         self.keeper.close()
         self.link.close()
 
@@ -93,11 +108,17 @@ class Parts:
         self.breaker.reset()
         self.link.reset()
         self.keeper.reset()
+        if self.near is not None:
+            self.near.reset()
 
     def _pending_changed(self, count: int) -> None:
         self.keeper.pending_changed()
         if self._on_pending is not None:
             self._on_pending(count)
+
+    def _primary_may_have_changed(self) -> None:
+        if self.near is not None:
+            self.near.doubt()
 
 
 def _for_threads(connection_class: type) -> Any:

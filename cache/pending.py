@@ -30,12 +30,19 @@ class Pending:
     """Deletions by command, each kept once. Safe to share between threads.
 
     Those of match scores are bounded: past `MAX_MATCH_INVALIDATIONS` they become one new epoch of all scores. Those of
-    single values are bounded by the companies and users there are.
+    single values are bounded by the companies and users there are. `on_doubt` is called when another server may have
+    become the primary.
     """
 
-    def __init__(self, clock: Clock, on_pending: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_pending: Callable[[int], None] | None = None,
+        on_doubt: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._on_pending = on_pending
+        self._on_doubt = on_doubt
         self._waiting: dict[Command, None] = {}
         self._applying: tuple[Command, ...] = ()
         self._recent: dict[Command, float] = {}
@@ -94,6 +101,7 @@ class Pending:
         with self._lock:
             again, self._recent = self._recent, {}
             self._waiting = dict.fromkeys([*again, *self._waiting])
+        self._on_doubt()
         if again:
             self._tell()
 

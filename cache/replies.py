@@ -45,6 +45,7 @@ _SHAPES: Final[dict[str, tuple[type, ...]]] = {
     "UNLINK": (int,),
     "HDEL": (int,),
     "EXPIRE": (int,),
+    "PTTL": (int,),
     "EXISTS": (int,),
     "EVALSHA": (int, bytes, list),
 }

@@ -18,12 +18,16 @@ MISS_REASONS: Final = (ABSENT, INVALIDATED, UNDECODABLE, UNAVAILABLE)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one cache type has seen. `misses` by reason; `refused_writes` are late ones, rightly not stored."""
+    """What one cache type has seen. `misses` by reason; `refused_writes` are late ones, rightly not stored.
+
+    `near_hits` are those of the hits that asked no server.
+    """
 
     hits: int = 0
     misses: Mapping[str, int] = field(default_factory=dict)
     computes: int = 0
     refused_writes: int = 0
+    near_hits: int = 0
 
     @property
     def lookups(self) -> int:
@@ -36,10 +40,10 @@ class Counts:
 
 
 class _Tally:
-    __slots__ = ("computes", "hits", "misses", "refused_writes")
+    __slots__ = ("computes", "hits", "misses", "near_hits", "refused_writes")
 
     def __init__(self) -> None:
-        self.hits = self.computes = self.refused_writes = 0
+        self.hits = self.computes = self.refused_writes = self.near_hits = 0
         self.misses = dict.fromkeys(MISS_REASONS, 0)
 
 
@@ -74,6 +78,13 @@ class Stats:
             self._data_reads += data_reads
             self._bookkeeping_reads += bookkeeping_reads
 
+    def near_hits(self, cache_type: str, count: int) -> None:
+        """Lookups that the near cache answered."""
+        with self._lock:
+            tally = self._tally(cache_type)
+            tally.hits += count
+            tally.near_hits += count
+
     def computed(self, cache_type: str, count: int) -> None:
         with self._lock:
             self._tally(cache_type).computes += count
@@ -90,7 +101,7 @@ class Stats:
     def counts(self, cache_type: str) -> Counts:
         with self._lock:
             tally = self._tally(cache_type)
-            return Counts(tally.hits, dict(tally.misses), tally.computes, tally.refused_writes)
+            return Counts(tally.hits, dict(tally.misses), tally.computes, tally.refused_writes, tally.near_hits)
 
     @property
     def data_reads(self) -> int:

@@ -20,7 +20,7 @@ _HANDSHAKE = {"client|setinfo", "client|setname"}
 
 def test_each_permitted_command_is_used_and_none_is_refused(app_url: str, raw: redis.Redis, threads: Threads) -> None:
     raw.script_flush()
-    services: list[Any] = [make_service("sync", app_url, layout=layout) for layout in LAYOUTS]
+    services: list[Any] = [make_service("sync", app_url, layout=layout, near=["company"]) for layout in LAYOUTS]
     for user, service in enumerate(services):
         service.match_scores(user, range(30), lambda jobs: {job: {"score": job} for job in jobs})
         service.get_match_scores(user, range(20))
@@ -28,7 +28,8 @@ def test_each_permitted_command_is_used_and_none_is_refused(app_url: str, raw: r
         service.set_match_score(user, 1, {"score": 2})
         service.invalidate_job_matches(1)
         service.invalidate_user_matches(user)
-        service.get_company_enrichment(7, lambda: "data")
+        while not service.stats.counts("company").near_hits:
+            service.get_company_enrichment(7, lambda: "data")
         service.update_ijp(user, "prefs")
         service.start_session(user, "session")
         service.get_session(user)
