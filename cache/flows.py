@@ -119,7 +119,10 @@ class Flows:
         if len(found) == len(job_ids):
             return found
         missing = [job_id for job_id in job_ids if job_id not in found]
-        fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
+        fences: Mapping[int, Fence] = {}
+        if scores:
+            ours = [job_id for job_id in missing if job_id not in scores.newer]
+            fences = yield from self._fence(user_id, ours, scores)
         for job_id in missing:
             # Without a fence nobody can say later whether the write is late: it will be refused.
             self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
