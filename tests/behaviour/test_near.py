@@ -22,6 +22,7 @@ from cache.access import acl_rules
 from cache.gate import Operation
 from cache.near import Near
 from cache.testing import MovableClock
+from cache.tracking import Wire
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
 
@@ -517,6 +518,15 @@ def test_a_server_that_refuses_tracking_is_told_once_and_read_as_ever(
     assert [company(service) for _ in range(10)] == ["old"] * 10
     assert near_hits(service, "company") == 0
     assert [record.message.partition(":")[0] for record in caplog.records] == ["cache.near_off"]
+
+
+def test_a_replica_is_not_listened_to(server: Valkey) -> None:
+    connection: Any = redis.Connection
+    with (
+        Valkey("--replicaof", f"127.0.0.1 {server.port}") as replica,
+        pytest.raises(redis.ConnectionError, match="the server is a replica"),
+    ):
+        Wire(connection(port=replica.port, protocol=3))
 
 
 @pytest.mark.parametrize(("shell", "layout"), [("sync", "hash")])
