@@ -6,9 +6,11 @@ from typing import Final
 
 # Those in scripts included: the server checks them one by one.
 COMMANDS: Final = (
+    "asking",
     "client|setinfo",
     "client|setname",
     "client|tracking",
+    "cluster|slots",
     "del",
     "eval",
     "evalsha",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis.asyncio
 
 from cache import keys
-from cache.async_link import AsyncLink
 from cache.catalog import CATALOG
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
+    from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -44,8 +44,9 @@ class AsyncCacheService:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -57,10 +58,14 @@ class AsyncCacheService:
         near_entries: int = NEAR_ENTRIES,
     ) -> None:
         """As for `CacheService`; `client` is a redis.asyncio client."""
-        if not isinstance(client, redis.asyncio.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis.")
+        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis "
+                "or redis.asyncio.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -73,13 +78,7 @@ class AsyncCacheService:
             caller=_task,
         )
         self.flows = self._parts.flows
-        self._link = AsyncLink(
-            client.connection_pool.connection_class,
-            self._parts.options,
-            breaker=self._parts.breaker,
-            pending=self._parts.pending,
-            max_connections=self._parts.max_connections,
-        )
+        self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
         self._near = self._parts.near
         self.stats: Stats = self._parts.stats
@@ -90,6 +89,7 @@ class AsyncCacheService:
         url: str,
         *,
         credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -109,6 +109,7 @@ class AsyncCacheService:
             redis.asyncio.Redis(
                 connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
             ),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,

@@ -197,14 +197,7 @@ class AsyncLink:
         pending: Pending,
         max_connections: int,
     ) -> None:
-        # The deadlines are this link's own: redis-py's cost a task each, and run on while the loop is busy elsewhere.
-        no_retries: Any = Retry
-        options = {
-            **options,
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            "retry": no_retries(NoBackoff(), 0),
-        }
+        options = own_deadlines(options)
         self._gate = Gate(breaker, pending, on_failure=self._failed)
         self._new_pool = partial(
             AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
@@ -252,7 +245,7 @@ class AsyncLink:
             connection = await self._pool.take()
             try:
                 await connection.send_packed_command(pack(batch), check_health=False)
-                answers = [await _read(connection) for _ in batch]
+                answers = [await read_reply(connection) for _ in batch]
             except BaseException:
                 await self._pool.drop(connection)
                 raise
@@ -264,7 +257,14 @@ class AsyncLink:
         return answers
 
 
-async def _read(connection: Connection) -> Reply:
+def own_deadlines(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without redis-py's deadlines: they cost a task each, and run on while the loop is busy elsewhere."""
+    no_retries: Any = Retry
+    return {**options, "socket_timeout": None, "socket_connect_timeout": None, "retry": no_retries(NoBackoff(), 0)}
+
+
+async def read_reply(connection: Connection) -> Reply:
+    """The next reply; an error that the server answered is one too."""
     try:
         return await connection.read_response()
     except ResponseError as error:  # an answer like any other: those behind it must be read too

@@ -22,7 +22,10 @@ Reply: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send these commands in one round trip. Answered by the list of their replies, or by Unavailable."""
+    """Send these commands in one round trip. Answered by the list of their replies, or by Unavailable.
+
+    In a cluster those for one slot keep their order, and all of them count as unanswered if one shard does not answer.
+    """
 
     commands: tuple[Command, ...]
 

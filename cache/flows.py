@@ -15,6 +15,9 @@ nothing.
 
 An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written. What was to be invalidated
 becomes pending, and False is the answer.
+
+*Order.* Commands of one step arrive in their order where they share a cluster slot, as a key and its lease do, and in
+any order else. What must follow on another key is a step of its own.
 """
 
 from __future__ import annotations
@@ -335,7 +338,7 @@ class Flows:
         *,
         then: tuple[Command, ...] = (),
     ) -> Flow[bool]:
-        """Whether all of them were stored. One write for each user generation: as a rule there is one."""
+        """Whether all of them were stored; `then` follows. One write per user generation: as a rule there is one."""
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         by_generation: dict[bytes, dict[int, bytes]] = {}
@@ -348,11 +351,14 @@ class Flows:
             (self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now), len(entries))
             for generation, entries in by_generation.items()
         ]
-        batch = tuple(command for write, _ in writes for command in write) + then
-        if not batch:
+        batch = tuple(command for write, _ in writes for command in write)
+        if not batch and not then:
             return not scores
         try:
-            replies = yield Send(batch)
+            if self.layout.in_hash:
+                replies = yield Send(batch + then)
+            else:
+                replies = yield from _in_order(batch, then)
         finally:
             self.forget_near(keys.match(user_id))
         if isinstance(replies, Unavailable):
@@ -458,13 +464,14 @@ class Flows:
             yield from self._release(lease, token)
             raise
         self.forget_near(key)
-        self._leases.drop(lease, token)
-        if isinstance(replies, Unavailable):
+        if isinstance(replies, Unavailable):  # perhaps for the fill alone, as while a slot moves: nobody need wait
             self.stats.dropped(name, 1)
-        else:
-            self.stats.bookkept(1)
-            if not replies[0]:
-                self.stats.refused(name, 1)
+            yield from self._release(lease, token)
+            return value
+        self._leases.drop(lease, token)
+        self.stats.bookkept(1)
+        if not replies[0]:
+            self.stats.refused(name, 1)
         return value
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
@@ -499,7 +506,7 @@ class Flows:
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
                 yield Compute()
             if not isinstance(replies, Unavailable):
-                replies = yield Send((commands.fill(key, lease, token, value, ttl_s), *also_forget))
+                replies = yield from _in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
                 is_stored = bool(replies[0])
@@ -573,6 +580,15 @@ class Flows:
                 *(commands.delete(key, keys.lease(key)) for key in whole),
             )
         )
+
+
+def _in_order(first: tuple[Command, ...], then: tuple[Command, ...]) -> Flow[list[Reply] | Unavailable]:
+    """Two round trips: in a cluster the commands of one may arrive in any order, those of two keys at two shards."""
+    replies: list[Reply] | Unavailable = (yield Send(first)) if first else []
+    if isinstance(replies, Unavailable) or not then:
+        return replies
+    more = yield Send(then)
+    return more if isinstance(more, Unavailable) else [*replies, *more]
 
 
 def _forget_scores(user_id: int) -> Command:

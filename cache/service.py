@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
+    from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -55,8 +56,9 @@ class CacheService:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -70,17 +72,22 @@ class CacheService:
         """The client's options say where and as whom to connect. The connections are the service's own.
 
         `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
-        and a page must not wait. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string
-        per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
-        numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10 by
-        default) a caller that waits for another's compute computes for itself. `near` names cache types (match,
-        company, ijp) whose values this process also keeps in its memory, for 5 seconds and at most `near_entries` of
-        each: another process's change is seen within 2 ms. Raises ValueError for a session.
+        and a page must not wait. With `cluster` the client names one node of a cluster, or its configuration endpoint;
+        a RedisCluster needs no saying. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one
+        string per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter`
+        gives numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10
+        by default) a caller that waits for another's compute computes for itself. `max_connections` is for each node.
+        `near` names cache types (match, company, ijp) whose values this process also keeps in its memory, for 5
+        seconds and at most `near_entries` of each: another process's change is seen within 2 ms. Raises ValueError
+        for a session.
         """
-        if not isinstance(client, redis.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; CacheService takes a redis.Redis.")
+        if not isinstance(client, redis.Redis | redis.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; CacheService takes a redis.Redis or redis.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -104,6 +111,7 @@ class CacheService:
         url: str,
         *,
         credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -116,11 +124,13 @@ class CacheService:
     ) -> CacheService:
         """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
 
+        With `cluster` the URL names one node of a cluster, or its configuration endpoint; the others are found by it.
         `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
         in the URL.
         """
         return cls(
             redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, credential_provider=credential_provider)),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,

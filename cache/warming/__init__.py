@@ -14,6 +14,9 @@ A job that is new in the list expires with the user's others, for the same reaso
 lengthened. A list's version covers the generations of its jobs, so that an invalidated job is computed again. The
 stamp lies with the scores: whatever removes them removes it. Every write carries the generations that were read before
 its scores were computed; one that an invalidation overtook is refused.
+
+In layout keys on a cluster, a chunk that one shard did not answer may leave stamps behind: such a user's missing scores
+are computed when they are asked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The near cache: hits without the server, and never what another client changed more than a moment ago.
 
-Most tests let an entry live for an hour, trust the link for a minute and wait long for an answer, so that only what
-they are about can end it.
+Most tests let an entry live for an hour, and trust the link for a minute, so that only what they are about can end it.
 """
 
 from __future__ import annotations
@@ -16,13 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.exceptions import AskError, MovedError
 
 import cache
+from cache import SystemClock, codec, commands
 from cache.access import acl_rules
+from cache.breaker import Breaker
+from cache.cluster import Shards
 from cache.gate import Operation
+from cache.link import DEADLINE_S
 from cache.near import Near
+from cache.pending import Pending
+from cache.slots import slot_of
 from cache.testing import MovableClock
 from cache.tracking import Wire
+from local.cluster import ValkeyCluster
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
 
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 USER, OTHER_USER, JOB, OTHER_JOB, COMPANY = 1234, 77, 5678, 5679, 101
 NEAR = ("match", "company", "ijp")
 SCORE = {"score": 87.25, "skills": 90, "title": 80, "location": 100, "salary": 0, "seniority": 55, "at": 1_790_000_000}
+STANDALONE = pytest.mark.parametrize("place", ["standalone"])
+SHORT_DEADLINE = pytest.mark.parametrize("deadline_s", [DEADLINE_S])
 NESTED = {"titles": ["engineer", {"level": 3}], "remote": None}
 
 
@@ -40,12 +49,6 @@ def long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cache.near.MAX_AGE_S", 3600.0)
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 60.0)
     monkeypatch.setattr("cache.tracking.RETRY_EVERY_S", 0.05)
-    set_deadline(monkeypatch, 5.0)
-
-
-def set_deadline(monkeypatch: pytest.MonkeyPatch, deadline_s: float) -> None:
-    monkeypatch.setattr("cache.link.DEADLINE_S", deadline_s)
-    monkeypatch.setattr("cache.async_link.DEADLINE_S", deadline_s)
 
 
 @pytest.fixture
@@ -112,11 +115,21 @@ def warm(service: Any, *reads: Callable[[Any], Any]) -> None:
 
 def deafen(service: Any) -> None:
     """The service hears no more of what others change."""
-    service._parts.near._tracking._on_change = lambda key: None
+    tracking = service._parts.near._tracking
+    for each in (tracking, *getattr(tracking, "_links", {}).values()):
+        each._on_change = lambda key: None
 
 
-def tracking_clients(raw: redis.Redis) -> list[dict[str, str]]:
-    return [client for client in raw.client_list() if "t" in client["flags"] or "B" in client["flags"]]
+def nodes(raw: Any) -> list[redis.Redis]:
+    """Plain clients of the server, or of each primary."""
+    if isinstance(raw, redis.Redis):
+        return [raw]
+    return [raw.get_redis_connection(node) for node in raw.get_primaries()]
+
+
+def tracking_clients(raw: Any) -> list[tuple[redis.Redis, str]]:
+    """(node, id of the connection) of each that is told of changes."""
+    return [(node, client["id"]) for node in nodes(raw) for client in node.client_list() if "B" in client["flags"]]
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 20) -> None:
@@ -208,9 +221,9 @@ def test_it_works_in_either_protocol(
     fill(service)
     warm(service, score, company)
 
-    raw.delete(f"company:{COMPANY}:enrichment", f"match:{USER}")
-
+    raw.delete(f"company:{COMPANY}:enrichment")
     until(lambda: company(service) == "new")
+    raw.delete(f"match:{USER}")
     until(lambda: score(service) is None)
 
 
@@ -229,10 +242,11 @@ def test_a_change_of_one_s_own_is_seen_at_once(near: Any, raw: redis.Redis, chan
     assert read(near) != old
 
 
+@SHORT_DEADLINE
+@STANDALONE
 def test_an_invalidation_that_is_pending_is_not_undone_by_the_near_cache(
-    connect: Callable[..., Any], server: Valkey, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., Any], server: Valkey
 ) -> None:
-    set_deadline(monkeypatch, 0.1)
     service = connect(server.url, near=NEAR)
     fill(service)
     warm(service, company)
@@ -324,6 +338,7 @@ def test_a_link_that_nobody_watches_is_not_trusted(near: Any, monkeypatch: pytes
         is_over.set()
 
 
+@STANDALONE
 def test_a_link_that_does_not_answer_is_made_anew(
     connect: Callable[..., Any], shared_server: Valkey, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,8 +386,8 @@ def test_a_link_that_is_cut_forgets_everything_and_comes_back(
     connect().set_company_enrichment(COMPANY, "unheard")
     assert company(near) == "old"
 
-    for client in tracking_clients(raw):
-        raw.client_kill_filter(_id=client["id"])
+    for node, client_id in tracking_clients(raw):
+        node.client_kill_filter(_id=client_id)
 
     until(lambda: company(near) == "unheard")
     warm(near, company)
@@ -390,12 +405,13 @@ def test_where_the_primary_may_be_another_everything_is_forgotten(near: Any, con
     warm(near, company)
 
 
+@SHORT_DEADLINE
+@STANDALONE
 @pytest.mark.parametrize("trouble", ["frozen", "killed"])
 def test_a_server_in_trouble_is_not_trusted(
     connect: Callable[..., Any], server: Valkey, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
-    set_deadline(monkeypatch, 0.1)
     service = connect(server.url, near=NEAR)
     fill(service)
     warm(service, company)
@@ -499,6 +515,7 @@ def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., A
         connect(near=["match"], near_entries=0)
 
 
+@STANDALONE
 @pytest.mark.parametrize("missing", ["client|tracking", "ping"])
 def test_a_server_that_refuses_tracking_is_told_once_and_read_as_ever(
     connect: Callable[..., Any],
@@ -550,6 +567,38 @@ def test_a_forked_child_has_a_link_of_its_own(near: Any, connect: Callable[..., 
     warm(near, company)
 
 
+@pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "cluster")])
+def test_a_change_is_seen_behind_a_slot_that_moved_and_a_replica_that_was_promoted(connect: Callable[..., Any]) -> None:
+    key = f"company:{COMPANY}:enrichment"
+    slot = slot_of(commands.get(key))
+    with ValkeyCluster(replicas=1) as cluster:
+        service = connect(cluster.url, near=NEAR)
+        fill(service)
+        warm(service, company)
+
+        new = cluster.primaries[0]
+        assert cluster.owner(slot) is not new
+        cluster.start_moving(slot, new)
+        cluster.finish_moving(slot, new)
+        new.client.set(key, codec.encode("moved"))
+        until(lambda: company(service) == "moved")
+        warm(service, company)
+
+        promoted = cluster.replicas[0][0]
+        cluster.promote(promoted)
+        promoted.client.set(key, codec.encode("promoted"))
+        until(lambda: company(service) == "promoted")
+        warm(service, company)
+
+
+def test_a_node_that_a_redirection_names_is_listened_to_before_it_is_asked() -> None:
+    shards = Shards([("127.0.0.1", 7000)], Pending(SystemClock(), part_of=slot_of), new_breaker=Breaker)
+
+    for number, error in enumerate((AskError("5 127.0.0.1:7001"), MovedError("5 127.0.0.1:7002"))):
+        shards.redirected(error, by=("127.0.0.1", 7000))
+        assert ("127.0.0.1", 7001 + number) in shards.nodes
+
+
 def test_a_service_that_is_closed_or_not_used_keeps_no_link(
     connect: Callable[..., Any], raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,7 +606,7 @@ def test_a_service_that_is_closed_or_not_used_keeps_no_link(
     assert tracking_clients(raw) == []
     fill(service)
     warm(service, company)
-    assert len(tracking_clients(raw)) == 1
+    assert len(tracking_clients(raw)) == len(nodes(raw))
 
     monkeypatch.setattr("cache.tracking.IDLE_S", 0.0)
     until(lambda: tracking_clients(raw) == [])

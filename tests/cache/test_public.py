@@ -68,7 +68,7 @@ def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any
 
 def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
     client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
-    options = CacheService(client)._parts.options
+    options = CacheService(client)._parts._target.options
 
     assert options["decode_responses"] is False
     assert options["socket_timeout"] == 0.1
