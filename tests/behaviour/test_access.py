@@ -28,7 +28,9 @@ def test_each_permitted_command_is_used_and_none_is_refused(
 ) -> None:
     raw.script_flush()
     is_cluster = place == "cluster"
-    services: list[Any] = [make_service("sync", app_url, layout=layout, cluster=is_cluster) for layout in LAYOUTS]
+    services: list[Any] = [
+        make_service("sync", app_url, layout=layout, cluster=is_cluster, near=["company"]) for layout in LAYOUTS
+    ]
     for user, service in enumerate(services):
         service.match_scores(user, range(30), lambda jobs: {job: {"score": job} for job in jobs})
         service.get_match_scores(user, range(20))
@@ -36,7 +38,8 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.set_match_score(user, 1, {"score": 2})
         service.invalidate_job_matches(1)
         service.invalidate_user_matches(user)
-        service.get_company_enrichment(7, lambda: "data")
+        while not service.stats.counts("company").near_hits:
+            service.get_company_enrichment(7, lambda: "data")
         service.update_ijp(user, "prefs")
         service.start_session(user, "session")
         service.get_session(user)
