@@ -15,6 +15,8 @@ from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
+from cache.miss import MISS
+from cache.near import NEAR_ENTRIES
 from cache.service import checked_ttl
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class AsyncCacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> None:
         """As for `CacheService`; `client` is a redis.asyncio client."""
         if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
@@ -69,11 +73,14 @@ class AsyncCacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
             caller=_task,
         )
         self.flows = self._parts.flows
         self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
+        self._near = self._parts.near
         self.stats: Stats = self._parts.stats
 
     @classmethod
@@ -90,6 +97,8 @@ class AsyncCacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> AsyncCacheService:
         """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
 
@@ -108,10 +117,12 @@ class AsyncCacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
         )
 
     async def close(self) -> None:
-        """Closes the connections and ends the thread that renews leases."""
+        """Closes the connections and ends the threads."""
         await self._link.close()
         await asyncio.to_thread(self._parts.close)
 
@@ -123,10 +134,15 @@ class AsyncCacheService:
     # -- match scores ------------------------------------------------------------------------------------------
 
     async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
+        if self._near is not None and (score := self._near.score(user_id, job_id)) is not None:
+            return score
         return (await self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)]))).get(job_id)
 
     async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
-        return await self.run(self.flows.get_scores(user_id, ids(job_ids)))
+        jobs = ids(job_ids)
+        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+            return scores
+        return await self.run(self.flows.get_scores(user_id, jobs))
 
     async def fence(self, user_id: int, job_ids: Iterable[int]) -> Mapping[int, Fence]:
         return await self.run(self.flows.fence(user_id, ids(job_ids)))
@@ -148,7 +164,10 @@ class AsyncCacheService:
         job_ids: Iterable[int],
         compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
     ) -> dict[int, dict[str, Json]]:
-        return await self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
+        jobs = ids(job_ids)
+        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+            return scores
+        return await self.run(self.flows.match_scores(user_id, jobs), compute)
 
     async def invalidate_user_matches(self, user_id: int) -> bool:
         return await self.run(self.flows.invalidate_user_matches(user_id))
@@ -210,6 +229,8 @@ class AsyncCacheService:
     ) -> Json:
         if none_ttl is not None:
             checked_ttl("none_ttl", none_ttl, least=0)
+        if self._near is not None and (value := self._near.value(name, key)) is not MISS:
+            return value
         return await self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
 
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
