@@ -128,8 +128,9 @@ class CacheService:
         `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
         in the URL.
         """
+        pool = redis.ConnectionPool.from_url(url, credential_provider=credential_provider)
         return cls(
-            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, credential_provider=credential_provider)),
+            redis.Redis(connection_pool=pool),
             cluster=cluster,
             layout=layout,
             catalog=catalog,
