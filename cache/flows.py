@@ -105,12 +105,13 @@ class Flows:
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         scores = yield from self._read_scores(user_id, job_ids)
         found = scores.found if scores else {}
+        if len(found) == len(job_ids):
+            return found
         missing = [job_id for job_id in job_ids if job_id not in found]
-        if missing:
-            fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
-            for job_id in missing:
-                # Without a fence nobody can say later whether the write is late: it will be refused.
-                self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
+        fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
+        for job_id in missing:
+            # Without a fence nobody can say later whether the write is late: it will be refused.
+            self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
         return found
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
@@ -197,7 +198,7 @@ class Flows:
             ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
         unknown = [job_id for job_id in job_ids if seen is None or seen.job_generations[job_id] is None]
         if unknown:
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), _fields(unknown)))
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), keys.score_fields(unknown)))
         return tuple(ask)
 
     def _fence(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> Flow[dict[int, Fence]]:
@@ -228,7 +229,7 @@ class Flows:
         filled: dict[int, dict[str, Json]] = {}
         has_waited = False
         while missing:
-            fields = _fields(missing)
+            fields = keys.score_fields(missing)
             ensure = self._ensure(user_id, missing, scores)
             take = commands.take_jobs(lease, token, LEASE_MS, fields)
             try:
@@ -257,7 +258,7 @@ class Flows:
             if missing and not ready:
                 # A dead holder's leases end one by one, so the wait is short enough to see each of them.
                 at_most_s = min(left_s, LEASE_MS / 4000)
-                look = commands.hmget(lease, *_fields(missing))
+                look = commands.hmget(lease, *keys.score_fields(missing))
                 if not has_waited:
                     has_waited = True
                     self.stats.waited(self.catalog.match.name, len(missing))
@@ -271,7 +272,7 @@ class Flows:
         release: tuple[Command, ...] = ()
         computed: dict[int, dict[str, Json]] = {}
         if mine:
-            fields = _fields(mine)
+            fields = keys.score_fields(mine)
             release = (commands.release_jobs(lease, token, fields),)
             self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, fields))
         if job_ids:
@@ -542,10 +543,6 @@ def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: l
     unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
     for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
         scores.job_generations[job_id] = scores.job_generations[job_id] or generation
-
-
-def _fields(job_ids: Iterable[int]) -> list[bytes]:
-    return [keys.score_field(job_id) for job_id in job_ids]
 
 
 def ids(values: Iterable[int]) -> list[int]:
