@@ -192,7 +192,9 @@ def test_a_refusal_comes_in_its_order_in_a_pipeline(local: LocalCache) -> None:
         connection.sendall(
             command("PING") + command("AUTH", USER, "no token") + command("ping") + command("auth", USER, token)
         )
-        connection.sendall(b"PING\r\n" + f"auth {OPERATOR} {OPERATORS_PASSWORD}\r\n".encode() + command("ACL", "WHOAMI"))
+        connection.sendall(
+            b"PING\r\n" + f"auth {OPERATOR} {OPERATORS_PASSWORD}\r\n".encode() + command("ACL", "WHOAMI")
+        )
 
         refused, wrong, still_refused, *rest = lines(connection, 7)
 
