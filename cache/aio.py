@@ -97,7 +97,9 @@ class AsyncCacheService:
         in the URL.
         """
         return cls(
-            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)),
+            redis.asyncio.Redis(
+                connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
+            ),
             layout=layout,
             catalog=catalog,
             clock=clock,
