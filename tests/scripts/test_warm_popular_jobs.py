@@ -201,7 +201,9 @@ def test_of_two_at_once_one_does_the_work(
     def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
         if not tried:
             with closing(CacheService.from_url(valkey.url)) as other:
-                tried.append(pytest.raises(AlreadyRunningError, Run(other, source, score).run))
+                with pytest.raises(AlreadyRunningError):
+                    Run(other, source, score).run()
+                tried.append(user)
         return {job: {"score": 1} for job in jobs}
 
     with PostgresSource(postgres.url) as source:
@@ -267,13 +269,13 @@ def test_the_rate_is_kept_and_not_saved_up(
 
     def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
         if user == 30:
-            now[0] += 100  # in the second of the three chunks
+            now[0] += 100
         return {job: {"score": 1} for job in jobs}
 
     with PostgresSource(postgres.url) as source:
-        Run(cache, source, score, scores_per_s=30).run()
+        Run(cache, source, score, jobs=3, scores_per_s=30).run()
 
-    assert slept == pytest.approx([2.0, 2.0, 2.0])  # 20 users of 3 jobs at 30 a second
+    assert slept == pytest.approx(60 * [0.1])  # each user's three scores
 
 
 def test_progress_tells_of_all_users(cache: CacheService, postgres: Postgres, database: sqlalchemy.Engine) -> None:
@@ -354,7 +356,8 @@ def test_a_file_of_queries_is_checked(warm: Any, tmp_path: Path, text: str, said
 
 def test_queries_of_one_s_own_are_used(warm: Any, tmp_path: Path) -> None:
     (tmp_path / "queries.toml").write_text(
-        '[jobs]\nsql = "SELECT 77 WHERE CAST(:since AS timestamptz) < now() LIMIT :limit"\n[users]\nlast_seen = "last_login"'
+        '[jobs]\nsql = "SELECT 77 WHERE CAST(:since AS timestamptz) < now() LIMIT :limit"\n'
+        '[users]\nlast_seen = "last_login"'
     )
 
     assert warm("score", "--queries", str(tmp_path / "queries.toml"))[1].startswith("10 scores for 10 users")
