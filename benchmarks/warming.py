@@ -20,7 +20,7 @@ import sqlalchemy
 
 from cache import CacheService
 from cache.warming.postgres import PostgresSource
-from cache.warming.run import SCORES_PER_S, Run
+from cache.warming.run import SCORES_PER_S, Run, Summary
 from local.postgres import Postgres
 from local.valkey import Valkey
 
@@ -33,7 +33,7 @@ CREATE TABLE job_views (job_id bigint NOT NULL, viewed_at timestamptz NOT NULL);
 CREATE INDEX ON users (last_login, id);
 INSERT INTO users SELECT n, now() - n * interval '1 second' FROM generate_series(1, {USERS}) n;
 INSERT INTO job_views SELECT n, now() FROM generate_series(1, {JOBS}) n;
-"""
+"""  # noqa: S608
 # Reads for a while at a steady pace and prints its latencies, in milliseconds. User 0 is not warmed by anybody.
 READER = """
 import sys, time
@@ -89,12 +89,13 @@ def read(server: Valkey) -> list[float]:
 def read_while_warming(server: Valkey, database: Postgres) -> list[float]:
     is_over = threading.Event()
 
+    def stop_when_over(_summary: Summary) -> None:
+        if is_over.is_set():
+            sys.exit()  # this thread alone
+
     def keep_warming() -> None:
         with closing(CacheService.from_url(server.url)) as cache, PostgresSource(database.url) as source:
-            run = Run(
-                cache, source, score, progress=lambda _: is_over.is_set() and sys.exit()
-            )  # ends this thread alone
-            run.run()
+            Run(cache, source, score, progress=stop_when_over).run()
 
     thread = threading.Thread(target=keep_warming)
     thread.start()

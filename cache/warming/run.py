@@ -98,10 +98,9 @@ class Run:
         self._source = source
         self._score = score
         self._jobs = jobs
-        is_bounded = scores_per_s is not None and not dry_run
-        self._pause_s_per_score = 1 / scores_per_s if is_bounded else 0.0
-        self._chunk_users = _MAX_CHUNK_USERS
-        if is_bounded:
+        self._pause_s_per_score, self._chunk_users = 0.0, _MAX_CHUNK_USERS
+        if scores_per_s is not None and not dry_run:
+            self._pause_s_per_score = 1 / scores_per_s
             self._chunk_users = min(max(int(scores_per_s * _CHUNK_S / jobs), 1), _MAX_CHUNK_USERS)
         self._dry_run = dry_run
         self._progress = progress

@@ -286,7 +286,7 @@ def test_progress_tells_of_all_users(cache: CacheService, postgres: Postgres, da
         seen.append((summary.counts.users, summary.total_users))
 
     with PostgresSource(postgres.url) as source:
-        Run(cache, source, lambda user, jobs: {}, progress=progress).run()
+        Run(cache, source, lambda user, jobs: {}, scores_per_s=None, progress=progress).run()
 
     assert seen == [(20, 50), (40, 50), (50, 50)]
 
