@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from loadtest import report, scenarios, terminal, verdict, virtual
+from loadtest import faults, report, scenarios, terminal, verdict, virtual
 from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from local.errors import LocalError
 
@@ -45,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="one seed, one result (default: 1)")
     add("--layout", choices=("hash", "keys"), default="hash", help="layout of match scores (default: hash)")
     add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="KIND@TIME",
+        help=f"what goes wrong, as flush@3d or warming-stopped@36h+12h; may be repeated ({', '.join(faults.KINDS)})",
+    )
     add("--report", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)")
     add("--json", action="store_true", help="print verdict.json instead of the table")
     return parser
@@ -64,9 +71,17 @@ def _validate(options: argparse.Namespace) -> ExitCode:
         raise ScenarioError(f"--seed is {options.seed}; it must be 0 or more.")
     report.check_folder(options.report)
     with terminal.progress() as progress:
-        result = virtual.run(scenario, seed=options.seed, layout=options.layout, progress=progress)
+        result = virtual.run(
+            scenario,
+            seed=options.seed,
+            layout=options.layout,
+            faults=[faults.parse(text) for text in options.fault],
+            progress=progress,
+        )
     judgement = verdict.judge(result)
     document = report.write(options.report, result, judgement)
+    if result.stopped_because:
+        print(f"loadtest: {result.stopped_because} The report is partial.", file=sys.stderr)
     if options.json:
         print(json.dumps(document, indent=2))
     else:

@@ -73,6 +73,8 @@ class DeletingClock:
                 case "UNLINK", (_, *unlinked):
                     for gone in unlinked:
                         self._deadlines.pop(str(gone), None)
+                case "FLUSHALL", _:
+                    self._deadlines.clear()
                 case "SET", (_, key, _, "EX", ttl):
                     self._expires(key, ttl)
                 case "SET", (_, key, _, "NX", "PX", life_ms) if reply is not None:

@@ -1,4 +1,4 @@
-"""Hits and lookups of a run: by cache type and user for the intervals, by virtual hour for the plots."""
+"""Hits and lookups of a run: by cache type and user for the intervals, by virtual minute for plots and alarms."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TypeCounts:
-    """(users,) hits and lookups of one cache type; {hour: [hits, lookups]}."""
+    """(users,) hits and lookups of one cache type; {minute: [hits, lookups]}."""
 
     hits: NDArray[np.int64]
     lookups: NDArray[np.int64]
-    by_hour: dict[int, list[int]] = field(default_factory=dict)
+    by_minute: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, user: int, hits: int, lookups: int, hour: int) -> None:
+    def add(self, user: int, hits: int, lookups: int, minute: int) -> None:
         self.hits[user] += hits
         self.lookups[user] += lookups
-        tally = self.by_hour.get(hour)
+        tally = self.by_minute.get(minute)
         if tally is None:
-            tally = self.by_hour[hour] = [0, 0]
+            tally = self.by_minute[minute] = [0, 0]
         tally[0] += hits
         tally[1] += lookups
+
+    def by(self, minutes: int) -> dict[int, tuple[int, int]]:
+        """{number of the window: (hits, lookups)} in windows of so many minutes; without those that saw none."""
+        windows: dict[int, tuple[int, int]] = {}
+        for minute in sorted(self.by_minute):
+            hits, lookups = self.by_minute[minute]
+            before = windows.get(minute // minutes, (0, 0))
+            windows[minute // minutes] = before[0] + hits, before[1] + lookups
+        return windows
 
 
 @dataclass(slots=True)

@@ -8,8 +8,9 @@ from html import escape
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from loadtest import plots, verdict
+from loadtest import plots, recovery, verdict
 from loadtest.errors import LoadTestError
+from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +78,9 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
         f"<h1>{escape(title)}</h1><p>{escape(scenario.title)}: {scenario.users:,} users, {scenario.days} virtual days, "
         f"seed {result.seed}, layout {result.layout}. Exit code {int(judgement.exit_code)} "
         f"({judgement.exit_code.name}).</p>",
+        _paragraphs(partial_lines(result)),
         "<h2>Verdict</h2>" + _verdict_table(judgement),
+        ("<h2>Faults</h2>" + _paragraphs(fault_lines(result))) if result.faults else "",
         "<h2>Hit rate over virtual time</h2>" + plots.hit_rates(result, judgement),
         "<h2>Memory</h2>" + _sizing_table(result, judgement) + plots.memory(result),
         "<h2>Warming</h2>" + _paragraphs(warming_lines(result)),
@@ -99,6 +102,39 @@ def plan_bytes(result: Result) -> int:
 
 def notes(judgement: Judgement) -> list[str]:
     return [f"{row.name}: {row.note}." for row in judgement.rows if row.note]
+
+
+def partial_lines(result: Result) -> list[str]:
+    if not result.stopped_because:
+        return []
+    return [
+        f"PARTIAL: {result.stopped_because} The run ended after {result.ran_s / DAY_S:.1f} of {result.scenario.days} "
+        "virtual days, and nothing is judged."
+    ]
+
+
+def fault_lines(result: Result) -> list[str]:
+    """What each fault did, and how long it took the hit rates to come back."""
+    lines = []
+    dips = recovery.dips(result)
+    for fault in result.faults:
+        lasted = "" if fault.until_s is None else f" to {days(fault.until_s)}" if fault.until_s > fault.at_s else ""
+        felt = [dip for dip in dips if (dip.fault, dip.at_s) == (str(fault), fault.at_s)]
+        lines.append(f"{fault} at {days(fault.at_s)}{lasted}: " + ("; ".join(map(_dip_text, felt)) or "no dip") + ".")
+    return lines
+
+
+def _dip_text(dip: recovery.Dip) -> str:
+    back = (
+        "not back within the run"
+        if dip.recovered_after_s is None
+        else f"back within {100 * recovery.NEAR:.0f} points after {dip.recovered_after_s / HOUR_S:.0f} h"
+    )
+    return f"{dip.cache_type} fell from {percent(dip.before)} to {percent(dip.lowest)} at its worst, {back}"
+
+
+def days(seconds: float) -> str:
+    return f"day {seconds / DAY_S:.2f}"
 
 
 def warming_lines(result: Result) -> list[str]:

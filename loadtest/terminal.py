@@ -49,7 +49,9 @@ def show(result: Result, judgement: Judgement) -> None:
     )
     console.print(verdict_table(judgement.rows))
     console.print(_sizing_table(judgement))
-    for line in [*report.notes(judgement), *report.warming_lines(result), *report.counting_lines(result)]:
+    for line in [*report.partial_lines(result), *report.notes(judgement), *report.fault_lines(result)]:
+        console.print(line, highlight=False)
+    for line in [*report.warming_lines(result), *report.counting_lines(result)]:
         console.print(line, highlight=False)
 
 

@@ -207,6 +207,10 @@ class Platform:
         """The jobs that warming knows, most popular first."""
         return self._job_of_slot[: self._scenario.popular_jobs]
 
+    def jobs(self) -> list[int]:
+        """All open vacancies."""
+        return list(self._job_of_slot)
+
     def active_users(self, now: float) -> list[int]:
         since = now - self._scenario.warming_active_days * DAY_S
         return [user for user, login in self.last_login.items() if login > since]

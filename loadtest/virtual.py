@@ -7,6 +7,7 @@ written in time order under the moving clock, through the library.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import heapq
 import time
@@ -17,7 +18,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import commands
-from cache.commands import Send
+from cache.commands import Send, Unavailable
 from cache.flows import Flows
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
@@ -26,9 +27,9 @@ from loadtest import stationary
 from loadtest.calls import Origins, flow_of
 from loadtest.clocks import DeletingClock, ServerClock
 from loadtest.counts import Counts
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ScenarioError, ServerGoneError
 from loadtest.pipeline import Pipeline, Task
-from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.scenarios import DAY_S, HOUR_S, MINUTE_S
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 from local.valkey import Valkey, faketime_library
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cache.commands import Flow
+    from loadtest.faults import Fault
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
 
@@ -52,6 +54,14 @@ EVERYTHING_USERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What the server's INFO said at a virtual second after the start: its numbers, by their names in INFO."""
+
+    at_s: int
+    info: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """The server's memory at one virtual hour; `used_bytes` without what an empty server needs."""
 
@@ -64,14 +74,16 @@ class Result:
     """What a run measured."""
 
     scenario: Scenario
-    population: Population
+    population: Population | None  # None for recorded traffic, of which no model is known
     seed: int
     layout: str
     counts: Counts
     stats: Stats
     clock_note: str
     server_version: str
+    faults: tuple[Fault, ...] = ()
     memory: list[Memory] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     warming: WarmingCounts = field(default_factory=WarmingCounts)
     warming_commands: int = 0
     warming_runs: int = 0
@@ -79,6 +91,16 @@ class Result:
     commands: int = 0
     history_wall_s: float = 0.0
     wall_s: float = 0.0
+    # Where the run ended before its time: why, and after how many virtual seconds.
+    stopped_because: str | None = None
+    ran_s: int = 0
+
+    def minutes(self) -> Iterator[tuple[int, dict[str, tuple[int, int]]]]:
+        """(virtual minute, {cache type: (hits, misses)}) of every minute that the run reached, in order."""
+        nothing = [0, 0]
+        for minute in range(-(-self.ran_s // MINUTE_S)):
+            seen = {name: counted.by_minute.get(minute, nothing) for name, counted in self.counts.types.items()}
+            yield minute, {name: (hits, lookups - hits) for name, (hits, lookups) in seen.items()}
 
 
 def run(
@@ -86,14 +108,20 @@ def run(
     *,
     seed: int,
     layout: str = "hash",
+    faults: Sequence[Fault] = (),
+    sample_every_s: int | None = None,
     move_server_clock: bool | None = None,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Result:
     """Runs a scenario to its end on a server of its own.
 
-    `move_server_clock=False` deletes keys at their virtual deadlines instead; None does so only where it must.
-    `progress(what, share)` is told how far it is. Raises LoadTestError if the server ends before the run.
+    `sample_every_s` asks for the server's INFO that often, as `Result.samples`. `move_server_clock=False` deletes keys
+    at their virtual deadlines instead; None does so only where it must. `progress(what, share)` is told how far it is.
+    If the server goes away, the result says so in `stopped_because` and holds what was counted until then.
     """
+    for fault in faults:
+        if fault.at_s >= scenario.days * DAY_S:
+            raise ScenarioError(f"the fault {fault} comes at {fault.at_s} s, behind the run's {scenario.days} days.")
     movable = faketime_library() is not None if move_server_clock is None else move_server_clock
     people = populations.draw(scenario, seed)
     history = stationary.history(scenario, people, Behaviour(scenario, people, seed).rhythm, seed)
@@ -111,6 +139,7 @@ def run(
         gc.disable()
         try:
             driver = _Driver(scenario, people, seed, layout, clock, pipeline)
+            driver.plan(faults, sample_every_s)
             driver.write_history(history, progress)
             driver.run(progress)
             return driver.result
@@ -137,6 +166,8 @@ class _Driver:
         self._origins = Origins(scenario.catalog, seed, START_EPOCH_S)
         self._flows = Flows(catalog=scenario.catalog, layout=layout, clock=clock, counts=Stats())
         self._warmer = Warmer(self._flows, everything=scenario.warming == "everything")
+        self._is_warming_stopped = False
+        self._appointments: list[tuple[int, int, Callable[[], None]]] = []
         self._empty_bytes = self._info("memory")["used_memory"]
         self.result = Result(
             scenario=scenario,
@@ -189,19 +220,28 @@ class _Driver:
         self._sample_memory(0)
         try:
             for now, operations in _instants(self._behaviour, self._scenario.users, end):
-                self._clock.move(START_EPOCH_S + now)
+                self._keep_appointments(now)
+                self._move(now)
                 self._instant(now, operations)
                 if now % HOUR_S == 0:
                     self._sample_memory(now // HOUR_S)
                     progress("virtual time", now / end)
+            self._keep_appointments(end)
+            self._move(end)
+            self._sample_memory(end // HOUR_S)
+            self.result.commands += self._pipeline.commands_sent
+            self.result.server_lookups += self._server_lookups()
+        except ServerGoneError as gone:
+            self.result.stopped_because = str(gone)
+            return
         finally:
             self.result.wall_s = time.perf_counter() - started
-        self._clock.move(START_EPOCH_S + end)
-        self._sample_memory(end // HOUR_S)
-        self.result.commands += self._pipeline.commands_sent
-        self.result.server_lookups += self._server_lookups()
         self._check_counts()
         progress("virtual time", 1.0)
+
+    def _move(self, now: int) -> None:
+        self._clock.move(START_EPOCH_S + now)
+        self.result.ran_s = now
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
         # A login is answered before its page asks for the session.
@@ -209,7 +249,7 @@ class _Driver:
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
-                if self._scenario.warming != "off":
+                if not (self._scenario.warming == "off" or self._is_warming_stopped or self._pipeline.is_down):
                     self._warm_active()
             else:
                 if operation.action is Action.LOGIN:
@@ -233,20 +273,82 @@ class _Driver:
                 return Task(flow)
 
     def count(self, call: CacheCall, hits: int, lookups: int) -> None:
-        hour = int(self._clock.now() - START_EPOCH_S) // HOUR_S
-        self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.user, hits, lookups, hour)
+        minute = int(self._clock.now() - START_EPOCH_S) // MINUTE_S
+        self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.user, hits, lookups, minute)
 
     def _origin(self, call: Call) -> Any:
         return self._origins.ijp if call is Call.IJP else self._origins.company
 
     def _single_done(self, call: CacheCall, task: Task) -> None:
         # A hit is one round trip. Whoever waited for another's value missed too.
-        self.count(call, int(task.sends == 1), 1)
+        self.count(call, int(task.sends == 1 and not self._pipeline.is_down), 1)
 
     def _session_done(self, call: CacheCall, task: Task) -> None:
         self.count(call, int(task.answer is not None), 1)
         if task.answer is None:  # the token has expired: the page sends the user to the login
             self._pipeline.call(self._flows.start_session(call.user, self._origins.session))
+
+    # -- appointments: samples and faults -----------------------------------------------------------------------
+
+    def plan(self, faults: Sequence[Fault], sample_every_s: int | None) -> None:
+        """What is to happen besides the behaviour; at one instant, before it."""
+        self.result.faults = tuple(sorted(faults))
+        for fault in self.result.faults:
+            begin, end = self._fault(fault)
+            self._appoint(fault.at_s, begin)
+            if end and fault.until_s is not None:
+                self._appoint(fault.until_s, end)
+        if sample_every_s:
+            for at_s in range(sample_every_s, self._scenario.days * DAY_S + 1, sample_every_s):
+                self._appoint(at_s, partial(self._sample, at_s))
+
+    def _appoint(self, at_s: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._appointments, (at_s, len(self._appointments), act))
+
+    def _keep_appointments(self, now: int) -> None:
+        while self._appointments and self._appointments[0][0] <= now:
+            at_s, _, act = heapq.heappop(self._appointments)
+            self._move(at_s)
+            act()
+
+    def _fault(self, fault: Fault) -> tuple[Callable[[], None], Callable[[], None] | None]:
+        """What begins it, and what ends it."""
+        if fault.kind == "flush":
+            return self._flush, None
+        if fault.kind == "storm":
+            return self._invalidate_all_jobs, None
+        if fault.kind == "warming-stopped":
+            return partial(self._stop_warming, stop=True), partial(self._stop_warming, stop=False)
+        if fault.kind == "node-lost":
+            return partial(self._lose_node, lost=True), partial(self._lose_node, lost=False)
+        name = fault.cache_type or ""
+        ttl_s = self._scenario.catalog[name].ttl_s
+        return partial(self._set_ttl, name, max(1, ttl_s // 2)), partial(self._set_ttl, name, ttl_s)
+
+    def _set_ttl(self, name: str, ttl_s: int) -> None:
+        self._flows.catalog = self._flows.catalog.changed(ttl_s={name: ttl_s})
+
+    def _flush(self) -> None:
+        self._pipeline.send([("FLUSHALL", "SYNC")])
+
+    def _invalidate_all_jobs(self) -> None:
+        self._pipeline.run([Task(self._flows.invalidate_job_matches(job)) for job in self._platform.jobs()])
+
+    def _stop_warming(self, *, stop: bool) -> None:
+        self._is_warming_stopped = stop
+
+    def _lose_node(self, *, lost: bool) -> None:
+        """A new node is empty: what was to be invalidated in the meantime is gone too."""
+        self._pipeline.is_down = lost
+        if not lost:
+            self._flush()
+            self._flows.pending.begin()
+            self._flows.pending.applied()
+
+    def _sample(self, at_s: int) -> None:
+        if not self._pipeline.is_down:
+            text = self._text_info("everything")
+            self.result.samples.append(Sample(at_s, dict(_numbers(text))))
 
     # -- warming -----------------------------------------------------------------------------------------------
 
@@ -270,13 +372,15 @@ class _Driver:
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def _info(self, section: str) -> dict[str, int]:
-        return {name: int(value) for name, value in self._text_info(section).items() if value.isdigit()}
+        return {name: int(value) for name, value in _numbers(self._text_info(section))}
 
     def _server_lookups(self) -> int:
         stats = self._info("stats")
         return stats["keyspace_hits"] + stats["keyspace_misses"]
 
     def _sample_memory(self, hour: int) -> None:
+        if self._pipeline.is_down:
+            return
         used = self._info("memory")["used_memory"] - self._empty_bytes
         self.result.memory.append(Memory(hour, used))
 
@@ -316,10 +420,18 @@ class _Outcome:
                 # The first time: later ones ask again for what is waited for.
                 self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
             answer = yield step
+            if isinstance(answer, Unavailable):
+                self._misses = len(self._call.jobs)
 
     def done(self, _task: Task) -> None:
         lookups = len(self._call.jobs)
         self._driver.count(self._call, lookups - self._misses, lookups)
+
+
+def _numbers(info: dict[str, str]) -> Iterator[tuple[str, float]]:
+    for name, value in info.items():
+        with contextlib.suppress(ValueError):
+            yield name, float(value)
 
 
 def _instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, list[Operation]]]:

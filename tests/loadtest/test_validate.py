@@ -82,6 +82,7 @@ def test_measured_and_predicted_agree(results: list[Result], name: str) -> None:
     for result in results:
         counted = result.counts.types[name]
         found = intervals.hit_rate(counted.hits, counted.lookups)
+        assert result.population
         predicted = theory.predict(result.scenario, result.population)[name]
         assert found.hit_rate is not None
         # Where nothing missed, the error is that of one miss.
@@ -100,6 +101,7 @@ def test_without_warming_the_closed_form_holds_too() -> None:
 
     assert found.hit_rate is not None
     assert found.standard_error is not None
+    assert result.population
     assert abs(found.hit_rate - theory.match(scenario, result.population)) <= 3 * found.standard_error
 
 
@@ -248,3 +250,8 @@ def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr.startswith("loadtest: the server went away: ")
     assert run.stderr.count("\n") == 1
+    document = json.loads((tmp_path / "report/verdict.json").read_text())
+    assert document["is_partial"]
+    assert document["exit_code"] == 1
+    assert {row["verdict"] for row in document["classes"]} == {"UNDECIDED"}
+    assert "PARTIAL" in (tmp_path / "report/report.html").read_text()
