@@ -31,15 +31,20 @@ class Population:
     slot_weights: NDArray[np.float64]
 
 
-def draw(scenario: Scenario, seed: int) -> Population:
+def draw(scenario: Scenario, seed: int, *, at_most: int | None = None) -> Population:
+    """All users, or a sample of so many whose rates lie evenly over those of all: for predictions in a hurry."""
     rng = np.random.default_rng([seed, 0])
     shape = scenario.session_rate_shape
     visits = rng.gamma(shape, scenario.sessions_per_user_day / shape, scenario.users)
+    if at_most is not None and at_most < scenario.users:
+        # Stratified, and of the same mean: the tail of frequent visitors must not depend on luck.
+        strata = np.array_split(np.sort(visits), at_most)
+        visits = np.array([stratum.mean() for stratum in strata])
     slot_weights = _zipf(scenario.jobs, scenario.popularity_exponent)
     return Population(
         # A user who never comes is no user: once in 100 days at least.
         visits_per_day=np.maximum(visits, 0.01),
-        lists=_lists(scenario, slot_weights, rng),
+        lists=_lists(scenario, len(visits), slot_weights, rng),
         slot_company=_employers(scenario, rng),
         position_weights=_zipf(scenario.list_length, 1.0),
         slot_weights=slot_weights,
@@ -52,15 +57,17 @@ def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
     return normalised
 
 
-def _lists(scenario: Scenario, slot_weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _lists(
+    scenario: Scenario, users: int, slot_weights: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Some of the popular slots and some personal ones by popularity, shuffled, for each user.
 
     The personal ones are drawn one after the other without replacement: the first distinct ones of many draws.
     """
     popular, wanted = scenario.popular_jobs, scenario.personal_in_list
-    lists = np.empty((scenario.users, scenario.list_length), dtype=np.int64)
+    lists = np.empty((users, scenario.list_length), dtype=np.int64)
     bounds = np.cumsum(slot_weights[popular:])
-    for user in range(scenario.users):
+    for user in range(users):
         chosen = rng.permutation(popular)[: scenario.popular_in_list]
         distinct: dict[int, None] = {}
         while len(distinct) < wanted:

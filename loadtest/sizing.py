@@ -1,9 +1,9 @@
 """Memory of the cached data, predicted from what the server allocates for each entry. Pure.
 
 What Valkey 9.1 asks its allocator for, read in its sources (object.c, hashtable.c, listpack.c, sds.h of
-https://github.com/valkey-io/valkey) and seen in `MEMORY USAGE`: a key's object holds header, expiry and key in one piece; a short value lies
-in it too; a user's scores are one listpack. Two tables of 64-byte buckets, of all keys and of those with a TTL, hold
-seven pointers each, double when they are full, and grow children where a bucket overflows.
+https://github.com/valkey-io/valkey) and seen in `MEMORY USAGE`: a key's object holds header, expiry and key in one
+piece; a short value lies in it too; a user's scores are one listpack. Two tables of 64-byte buckets, of all keys and of
+those with a TTL, hold seven pointers each, double when they are full, and grow children where a bucket overflows.
 
 What an allocator hands out for a request is its size class. ElastiCache's engine uses jemalloc, the embedded server
 libc's malloc; both are modelled, and libc's is checked against the embedded server.
@@ -32,6 +32,8 @@ _POINTER: Final = 8  # in the object; not needed where the value lies in it
 _EMBEDDED_UP_TO: Final = 128  # expiry, key and value, for the value to lie in the object
 _BUCKET: Final = 64
 _PER_BUCKET: Final = 7
+# What the two tables take for an entry, halfway between two doublings; for counts that are not known exactly.
+TABLE_BYTES_OF_ENTRY: Final = 2 * round(_BUCKET / (_PER_BUCKET * 0.75))
 _LISTPACK: Final = 7  # six bytes of header, one that ends it
 _GENERATION: Final = 6
 _STAMP: Final = 12
@@ -157,6 +159,12 @@ def project(catalog: Catalog, users: int, layout: str, allocator: str) -> Projec
         types["match"] = count["match"] * score + users * string_entry(keys.match(user), _GENERATION, allocate)
         entries = others + count["match"] + users
     return Projection(users, layout, allocator, types, tables(entries, allocate))
+
+
+def job_generations(jobs: int, allocate: Allocator) -> int:
+    """The hash of the jobs' generations: a table of its own, field and value in one piece."""
+    field = text_bytes(len(str(jobs))) + 1 + text_bytes(_GENERATION)
+    return jobs * allocate(field) + tables(jobs, allocate) // 2
 
 
 def planned_jobs(users: int) -> int:
