@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from loadtest import flip, residents, theory
@@ -68,7 +68,7 @@ class Plan:
 
 
 def plan(scenario: Scenario, *, layout: str = "hash", maxmemory_bytes: int | None = None) -> Plan:
-    people = _people(scenario)
+    people = populations.draw(scenario, 1, at_most=flip.SAMPLE)
     predicted = theory.predict(scenario, people)
     there = residents.of(scenario, people, layout=layout)
     rows = []
@@ -87,19 +87,15 @@ def plan(scenario: Scenario, *, layout: str = "hash", maxmemory_bytes: int | Non
         layout=layout,
         rows=rows,
         memory_bytes=residents.memory_bytes(scenario, there),
-        cells=list(_cells(scenario, layout)),
+        cells=list(_cells(scenario, people, layout)),
         limited=limited,
         unused_days=unused,
     )
 
 
-def _people(scenario: Scenario) -> Population:
-    return populations.draw(scenario, 1, at_most=flip.SAMPLE)
-
-
-def _cells(scenario: Scenario, layout: str) -> Iterator[Cell]:
+def _cells(scenario: Scenario, now: Population, layout: str) -> Iterator[Cell]:
     for sessions in SESSIONS_PER_USER_DAY:
-        people = _people(scenario.changed(sessions_per_user_day=sessions))
+        people = replace(now, visits_per_day=now.visits_per_day * (sessions / scenario.sessions_per_user_day))
         for name, ttls_s in TTLS_S.items():
             for ttl_s in sorted({*ttls_s, scenario.catalog[name].ttl_s}):
                 for warming in ("due", "off") if name == "match" else (scenario.warming,):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from loadtest import report
+from loadtest import texts
 from loadtest.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def show(result: Result, judgement: Judgement) -> None:
     )
     out.print(verdict_table(judgement.rows))
     out.print(_sizing_table(judgement))
-    for line in [*report.partial_lines(result), *report.notes(judgement), *report.fault_lines(result)]:
+    for line in [*texts.partial_lines(result), *texts.notes(judgement), *texts.fault_lines(result)]:
         out.print(line)
-    for line in [*report.warming_lines(result), *report.counting_lines(result)]:
+    for line in [*texts.warming_lines(result), *texts.counting_lines(result)]:
         out.print(line)
 
 
@@ -82,10 +82,10 @@ def verdict_table(rows: list[Row]) -> Table:
     for row in rows:
         filled.add_row(
             row.name,
-            report.percent(row.target, 0),
-            report.percent(row.measured),
-            report.interval(row),
-            report.percent(row.predicted),
+            texts.percent(row.target, 0),
+            texts.percent(row.measured),
+            texts.interval(row),
+            texts.percent(row.predicted),
             f"{row.lookups:,}",
             f"[{_COLOURS[row.verdict]}]{row.verdict}" if row.verdict else "not judged",
             row.flip or "",
@@ -98,8 +98,8 @@ def _sizing_table(judgement: Judgement) -> Table:
     for node in judgement.sizing:
         filled.add_row(
             node.node_type,
-            report.megabytes(node.usable_bytes),
-            report.megabytes(node.used_bytes),
+            texts.megabytes(node.usable_bytes),
+            texts.megabytes(node.used_bytes),
             f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
             f"[{_COLOURS[node.verdict]}]{node.verdict}",
         )

@@ -110,15 +110,12 @@ def company_rates(scenario: Scenario, population: Population) -> Floats:
 
     A population that is a sample of the scenario's users stands for all of them.
     """
-    mean = visit(scenario)
-    per_slot = np.zeros(scenario.jobs)
-    opened = population.visits_per_day[:, None] * population.position_weights[None, :] * mean.jobs_opened
-    np.add.at(per_slot, population.lists, opened * (1 - scenario.search_share))
-    searched = population.visits_per_day.sum() * mean.jobs_opened * scenario.search_share
-    per_slot += searched * population.slot_weights
+    opened = population.visits_per_day.mean() * scenario.users * visit(scenario).jobs_opened
+    listed, searched = population.slot_shares, population.slot_weights
+    per_slot = opened * ((1 - scenario.search_share) * listed + scenario.search_share * searched)
     per_company = np.zeros(scenario.companies)
     np.add.at(per_company, population.slot_company, per_slot)
-    return per_company * (scenario.users / len(population.visits_per_day))
+    return per_company
 
 
 def company(scenario: Scenario, population: Population) -> float:

@@ -6,19 +6,18 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from cache.nodes import NODE_TYPES
 from loadtest import planning, scenarios, terminal
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode
 from loadtest.planning import duration
-from loadtest.report import megabytes, percent
+from loadtest.texts import megabytes, percent
 
 if TYPE_CHECKING:
     import argparse
 
     from rich.console import Console
+    from rich.table import Table
 
     from loadtest.planning import Plan
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache.stats import UNAVAILABLE
-from loadtest import faults, recovery, report, scenarios, virtual
+from loadtest import faults, recovery, scenarios, texts, virtual
 from loadtest.errors import ScenarioError
 from loadtest.faults import Fault
 from loadtest.scenarios import DAY_S, HOUR_S
@@ -68,7 +68,7 @@ def test_a_flush_shows_as_a_dip_of_what_lives_long() -> None:
     dips = {dip.cache_type: dip for dip in recovery.dips(result)}
     assert dips["company"].lowest < dips["company"].before - 0.1
     assert dips["ijp"].lowest < dips["ijp"].before - 0.1
-    assert "flush at day 1.00: " in report.fault_lines(result)[0]
+    assert "flush at day 1.00: " in texts.fault_lines(result)[0]
 
 
 def test_without_warming_the_hit_rate_falls_and_comes_back() -> None:
