@@ -15,6 +15,7 @@ from local.errors import LocalError
 # One module of loadtest.commands each, imported only when it is asked for: `plan` needs neither server nor plots.
 COMMANDS: Final = {
     "validate": "run a scenario in virtual time on a real server of its own",
+    "size": "measure bytes per item on a real server, project them to 10K and 100K users and to each node type",
     "plan": "predict hit rates and memory, without a server",
 }
 

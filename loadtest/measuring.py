@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from cache import Catalog
 
+    Progress = Callable[[str, float], None]
+
 _AT_ONCE: Final = 200
 # Of the planned sizes, exactly: a JSON text of n bytes is n - 2 characters between quotes.
 _QUOTES: Final = 2
@@ -42,9 +44,7 @@ class _StillClock:
         return 1_767_571_200.0
 
 
-def measure(
-    catalog: Catalog, users: int, layout: str, progress: Callable[[str, float], None] = lambda _what, _share: None
-) -> Measured:
+def measure(catalog: Catalog, users: int, layout: str, progress: Progress) -> Measured:
     """Writes the strategy's plan for this many users into a server of its own, one cache type after the other."""
     with Valkey() as server:
         pipeline = Pipeline(server.unix_socket)
@@ -95,7 +95,7 @@ class _Writer:
         self._pipeline.run([Task(self._flows.invalidate_user_matches(0))])
         return self.used_bytes()
 
-    def write(self, name: str, progress: Callable[[str, float], None]) -> None:
+    def write(self, name: str, progress: Progress) -> None:
         count = self._users if name == "match" else self._count[name]
         tasks = self._tasks(name, count)
         for start in range(0, count, _AT_ONCE):

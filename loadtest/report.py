@@ -113,7 +113,7 @@ def _sizing_table(result: Result, judgement: Judgement) -> str:
     ]
     table = _table(("node type", "usable", "used at most", "share", "verdict"), rows, numbers=range(1, 4))
     return table + _paragraphs(
-        [f"The caching strategy plans {texts.megabytes(texts.plan_bytes(result))} at 10,000 users."]
+        [f"The caching strategy plans {texts.megabytes(texts.plan_bytes(result.scenario.catalog))} at 10,000 users."]
     )
 
 

@@ -126,10 +126,11 @@ class Projection:
     allocator: str
     types: Mapping[str, int]
     tables: int
+    jobs_hash: int  # the generations of the jobs, shared by all users
 
     @property
     def total(self) -> int:
-        return sum(self.types.values()) + self.tables
+        return sum(self.types.values()) + self.tables + self.jobs_hash
 
 
 def items(catalog: Catalog, users: int) -> dict[str, int]:
@@ -158,7 +159,9 @@ def project(catalog: Catalog, users: int, layout: str, allocator: str) -> Projec
         score = string_entry(keys.match_score(user, jobs[-1]), _PACKED_SCORE + _GENERATION, allocate)
         types["match"] = count["match"] * score + users * string_entry(keys.match(user), _GENERATION, allocate)
         entries = others + count["match"] + users
-    return Projection(users, layout, allocator, types, tables(entries, allocate))
+    return Projection(
+        users, layout, allocator, types, tables(entries, allocate), job_generations(planned_jobs(users), allocate)
+    )
 
 
 def job_generations(jobs: int, allocate: Allocator) -> int:

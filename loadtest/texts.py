@@ -8,6 +8,7 @@ from loadtest import recovery, verdict
 from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
+    from cache import Catalog
     from loadtest.verdict import Judgement, Row
     from loadtest.virtual import Result
 
@@ -24,9 +25,14 @@ def megabytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
 
 
-def plan_bytes(result: Result) -> int:
-    """The caching strategy's own estimate: item sizes times counts, without keys and tables."""
-    return sum(cache_type.item_size_bytes * cache_type.item_count for cache_type in result.scenario.catalog)
+def plan_bytes(catalog: Catalog) -> int:
+    """The caching strategy's own estimate at 10,000 users: item sizes times counts, without keys and tables."""
+    return sum(cache_type.item_size_bytes * cache_type.item_count for cache_type in catalog)
+
+
+def share_of_node(used_bytes: int, usable_bytes: int) -> str:
+    """A share of what a node can use, and whether it fits."""
+    return f"{100 * used_bytes / usable_bytes:.1f} %" + ("" if used_bytes <= usable_bytes else ", too much")
 
 
 def notes(judgement: Judgement) -> list[str]:
