@@ -98,9 +98,8 @@ def _show(checks: list[Check], projections: list[Projection], full: dict[str, di
 
 
 def _items(checks: list[Check]) -> Table:
-    table = terminal.table(
-        "layout", "match:", "company:", "ijp:", "session:", "all, measured:", "by the model:", "apart:"
-    )
+    names = ("match", "company", "ijp", "session")
+    table = terminal.table("layout", *(f"{name}:" for name in names), "all, measured:", "by the model:", "apart:")
     for each in checks:
         measured = each.measured
         count = sizing.items(CATALOG, measured.users)

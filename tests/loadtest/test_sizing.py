@@ -38,7 +38,7 @@ def test_libc_s_chunks(size: int, given: int) -> None:
 
 
 def test_the_server_takes_what_the_model_says(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["size", "--users", "3000", "--json"])
+    code = main(["size", "--users", "2000", "--json"])
 
     document = json.loads(capsys.readouterr().out)
     assert code == 0
