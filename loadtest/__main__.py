@@ -16,6 +16,7 @@ from local.errors import LocalError
 COMMANDS: Final = {
     "validate": "run a scenario in virtual time on a real server of its own",
     "size": "measure bytes per item on a real server, project them to 10K and 100K users and to each node type",
+    "replay": "run a recorded access log in virtual time: the same verdict and sizing",
     "plan": "predict hit rates and memory, without a server",
 }
 

@@ -12,8 +12,8 @@ from cache.nodes import NODE_TYPES
 
 if TYPE_CHECKING:
     from loadtest.counts import TypeCounts
+    from loadtest.result import Result
     from loadtest.verdict import Judgement
-    from loadtest.virtual import Result
 
 # Okabe and Ito's palette for colour-blind readers.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from loadtest.counts import TypeCounts
     from loadtest.faults import Fault
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 # Hours are judged together until they hold this many events: fewer would show noise as a dip. A list view is one.
 MIN_EVENTS: Final = 100

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from loadtest.result import Result
     from loadtest.verdict import Judgement
-    from loadtest.virtual import Result
 
 _CSS = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111}
@@ -65,7 +65,7 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
         f"<h1>{escape(title)}</h1><p>{escape(scenario.title)}: {scenario.users:,} users, {scenario.days} virtual days, "
         f"seed {result.seed}, layout {result.layout}. Exit code {int(judgement.exit_code)} "
         f"({judgement.exit_code.name}).</p>",
-        _paragraphs(texts.partial_lines(result)),
+        _paragraphs(texts.remarks(result)),
         "<h2>Verdict</h2>" + _verdict_table(judgement),
         ("<h2>Faults</h2>" + _paragraphs(texts.fault_lines(result))) if result.faults else "",
         "<h2>Hit rate over virtual time</h2>" + plots.hit_rates(result, judgement),

@@ -15,8 +15,8 @@ from loadtest.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from loadtest.result import Result
     from loadtest.verdict import Judgement, Row
-    from loadtest.virtual import Result
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
 _WIDTH_IN_A_FILE = 128
@@ -61,7 +61,7 @@ def show(result: Result, judgement: Judgement) -> None:
     )
     out.print(verdict_table(judgement.rows))
     out.print(_sizing_table(judgement))
-    for line in [*texts.partial_lines(result), *texts.notes(judgement), *texts.fault_lines(result)]:
+    for line in [*texts.remarks(result), *texts.notes(judgement), *texts.fault_lines(result)]:
         out.print(line)
     for line in [*texts.warming_lines(result), *texts.counting_lines(result)]:
         out.print(line)

@@ -9,8 +9,8 @@ from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
     from cache import Catalog
+    from loadtest.result import Result
     from loadtest.verdict import Judgement, Row
-    from loadtest.virtual import Result
 
 
 def percent(rate: float | None, digits: int = 2) -> str:
@@ -39,12 +39,14 @@ def notes(judgement: Judgement) -> list[str]:
     return [f"{row.name}: {row.note}." for row in judgement.rows if row.note]
 
 
-def partial_lines(result: Result) -> list[str]:
+def remarks(result: Result) -> list[str]:
+    """What must be said before the verdict."""
     if not result.stopped_because:
-        return []
+        return result.remarks
     return [
+        *result.remarks,
         f"PARTIAL: {result.stopped_because} The run ended after {result.ran_s / DAY_S:.1f} of {result.scenario.days} "
-        "virtual days, and nothing is judged."
+        "virtual days, and nothing is judged.",
     ]
 
 
@@ -73,6 +75,8 @@ def days(seconds: float) -> str:
 
 
 def warming_lines(result: Result) -> list[str]:
+    if result.population is None:
+        return ["Warming: what the log itself has of it."]
     done = result.warming
     if result.scenario.warming == "off":
         return ["Warming was off."]
@@ -91,14 +95,20 @@ def warming_lines(result: Result) -> list[str]:
     return lines
 
 
+def _start(result: Result) -> str:
+    if result.population is None:
+        return "The cache was empty when the log began."
+    return "The run began in the stationary state."
+
+
 def counting_lines(result: Result) -> list[str]:
     stats = result.stats
     lookups = sum(int(counted.lookups.sum()) for counted in result.counts.types.values())
     lines = [
         f"{lookups:,} lookups by {result.scenario.users:,} users; the interval's unit is the "
         "user, since lookups of one user stand and fall together.",
-        f"Time: {result.clock_note}. All behaviour lies on steps of {result.scenario.resolution_s} s; nothing else is "
-        "rounded.",
+        f"Time: {result.clock_note}. {_start(result)} All behaviour lies on steps of {result.scenario.resolution_s} s; "
+        "nothing else is rounded.",
     ]
     if result.server_lookups:
         what = (

@@ -182,6 +182,11 @@ class CacheCall(NamedTuple):
     user: int
     subject: int = 0
     jobs: tuple[int, ...] = ()
+    counted_for: int = -1  # row of the counts where it is not the user's
+
+    @property
+    def row(self) -> int:
+        return self.user if self.counted_for < 0 else self.counted_for
 
 
 PAGE_REQUESTS: Final = {

@@ -14,7 +14,7 @@ from loadtest.scenarios import DAY_S
 if TYPE_CHECKING:
     from cache.nodes import NodeType
     from loadtest.intervals import Estimate
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 
 class Verdict(StrEnum):
@@ -75,7 +75,7 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
                 estimate,
                 predicted.get(name),
                 flip_text=str(reached) if reached else ("none within reason" if people else None),
-                note="" if result.faults else _disagreement(estimate, predicted.get(name)),
+                note=result.notes.get(name) or ("" if result.faults else _disagreement(estimate, predicted.get(name))),
             )
         )
         if name == "session" and people:
@@ -126,6 +126,7 @@ def as_json(result: Result, judgement: Judgement, versions: dict[str, str]) -> d
         "virtual_days": result.scenario.days,
         "is_partial": bool(result.stopped_because),
         "stopped_because": result.stopped_because,
+        "remarks": result.remarks,
         "users": result.scenario.users,
         "exit_code": int(judgement.exit_code),
         "classes": [asdict(row) for row in judgement.rows if row.verdict],

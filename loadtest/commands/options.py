@@ -18,11 +18,12 @@ EXIT_CODES = (
 )
 
 
-def scenario(parser: argparse.ArgumentParser) -> None:
+def scenario(parser: argparse.ArgumentParser, *, with_users: bool = True) -> None:
     add = parser.add_argument
     add("--scenario", default="expected", help="a scenario of scenarios.toml (default: expected)")
     add("--scenarios", type=Path, default=scenarios.FILE, metavar="FILE", help="another file of scenarios")
-    add("--users", type=int, help="users (default: the scenario's)")
+    if with_users:
+        add("--users", type=int, help="users (default: the scenario's)")
 
 
 def layout(parser: argparse.ArgumentParser) -> None:

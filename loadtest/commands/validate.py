@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from loadtest import faults, report, scenarios, terminal, verdict, virtual
+from loadtest import faults, report, scenarios, terminal, virtual
 from loadtest.commands import options as common
+from loadtest.commands import running
 
 if TYPE_CHECKING:
     import argparse
@@ -45,13 +45,4 @@ def run(options: argparse.Namespace) -> ExitCode:
     report.check_folder(options.report)
     with terminal.progress() as progress:
         result = virtual.run(scenario, seed=seed, layout=options.layout, faults=planned, progress=progress)
-    judgement = verdict.judge(result)
-    document = report.write(options.report, result, judgement)
-    if result.stopped_because:
-        print(f"loadtest: {result.stopped_because} The report is partial.", file=sys.stderr)
-    if options.json:
-        print(json.dumps(document, indent=2))
-    else:
-        terminal.show(result, judgement)
-        print(f"Report: {options.report / 'report.html'}")
-    return judgement.exit_code
+    return running.finish(options, result)

@@ -13,7 +13,7 @@ from loadtest.faults import Fault
 from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 SMALL = scenarios.load("small").changed(users=300, days=3)
 

@@ -18,7 +18,7 @@ import pytest
 from loadtest import intervals, scenarios, theory, virtual
 
 if TYPE_CHECKING:
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 SEEDS = range(1, 6)
 VERDICT_KEYS = {
@@ -215,13 +215,13 @@ def test_ctrl_c_stops_the_server_and_says_so(tmp_path: Path) -> None:
 
 _INTERRUPTED_HALFWAY = f"""
 import os, signal, sys
-from loadtest import virtual
+from loadtest import driver, virtual
 from loadtest.__main__ import main
-start = virtual.Pipeline.__init__
+start = driver.Pipeline.__init__
 def tell(self, path, *rest):
     print(path.parent, flush=True)
     start(self, path, *rest)
-virtual.Pipeline.__init__ = tell
+driver.Pipeline.__init__ = tell
 run = virtual._Driver.run
 def interrupted(self, progress):
     def at_half(what, share):
@@ -235,7 +235,7 @@ sys.exit(main(["validate", "--scenario", "small"]))
 
 def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     killed = _INTERRUPTED_HALFWAY.replace(
-        f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self._pipeline._socket.shutdown(2)"
+        f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self.pipeline._socket.shutdown(2)"
     )
 
     run = subprocess.run(
