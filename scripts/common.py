@@ -47,12 +47,13 @@ def parser(name: str, description: str | None, epilog: str | None = None) -> arg
     )
 
 
-def from_number(least: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `least`."""
+def from_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argparse type: whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            limit = f"from {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {limit}")
         return int(text)
 
     return parse
