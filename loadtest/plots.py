@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from cache.nodes import NODE_TYPES
 
 if TYPE_CHECKING:
+    from loadtest.counts import TypeCounts
+    from loadtest.result import Result
     from loadtest.verdict import Judgement
-    from loadtest.virtual import Result
 
 # Okabe and Ito's palette for colour-blind readers.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -26,13 +27,14 @@ def hit_rates(result: Result, judgement: Judgement) -> str:
         judged = [row for row in judgement.rows if row.verdict]
         axes = figure.subplots(len(judged), 1, sharex=True)
         for axis, row in zip(axes, judged, strict=True):
-            days, rates = _by_day(result.counts.types[row.name].by_hour)
+            days, rates = _by_day(result.counts.types[row.name])
             axis.plot(days, rates, color=_BLUE, marker="o", markersize=3, label="measured")
             axis.axhline(100 * row.target, color=_ORANGE, linestyle="--", label="target")
-            axis.axhline(100 * row.predicted, color=_GREEN, linestyle=":", label="predicted")
+            if row.predicted is not None:
+                axis.axhline(100 * row.predicted, color=_GREEN, linestyle=":", label="predicted")
             axis.set_ylabel("hit rate, %")
             axis.set_title(f"{row.name}: {row.verdict}", loc="left", fontweight="bold")
-            low = min([*rates, 100 * row.target, 100 * row.predicted])
+            low = min([*rates, 100 * row.target, 100 * (row.predicted or 1)])
             axis.set_ylim(low - (101 - low) * 0.15, 100 + (101 - low) * 0.05)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
         axes[-1].set_xlabel("virtual day")
@@ -55,15 +57,10 @@ def memory(result: Result) -> str:
         return _svg(figure)
 
 
-def _by_day(by_hour: dict[int, list[int]]) -> tuple[list[float], list[float]]:
+def _by_day(counted: TypeCounts) -> tuple[list[float], list[float]]:
     """Sums per day, never means of means: hours have different numbers of lookups."""
-    totals: dict[int, list[int]] = {}
-    for hour, (hits, lookups) in by_hour.items():
-        day = totals.setdefault(hour // 24, [0, 0])
-        day[0] += hits
-        day[1] += lookups
-    days = sorted(day for day, (_, lookups) in totals.items() if lookups)
-    return [day + 0.5 for day in days], [100 * totals[day][0] / totals[day][1] for day in days]
+    days = counted.by(minutes=24 * 60)
+    return [day + 0.5 for day in days], [100 * hits / lookups for hits, lookups in days.values()]
 
 
 def _svg(figure: Figure) -> str:

@@ -18,6 +18,7 @@ FILE: Final = Path(__file__).with_name("scenarios.toml")
 WARMING_POLICIES: Final = ("due", "everything", "off")
 DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
+MINUTE_S: Final = 60
 NIGHT_HOURS: Final = 8
 DAY_STARTS_AT_HOUR: Final = 7
 
