@@ -36,6 +36,7 @@ KEY_PATTERNS: Final = (
     "lock:*",
     "match:*",
     "user:*:session",
+    "warming:*",
 )
 
 
