@@ -156,7 +156,7 @@ def configuration(stack_name: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in document["config"].items()}
 
 
-def _with_event_loop() -> None:
+def with_event_loop() -> None:
     """Pulumi asks for the thread's event loop, which `asyncio.run` of an earlier test has taken away."""
     try:
         asyncio.get_event_loop_policy().get_event_loop()
@@ -166,7 +166,7 @@ def _with_event_loop() -> None:
 
 def declare(stack_name: str, changes: Mapping[str, Any] | None = None, *, catalog: Catalog = CATALOG) -> Declared:
     """The program run for one stack. `changes` are settings by their short name; None takes one away."""
-    _with_event_loop()
+    with_event_loop()
     config = configuration(stack_name)
     for key, value in (changes or {}).items():
         full = key if ":" in key else f"{settings.PROJECT}:{key}"
