@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,6 +187,11 @@ class _Run(mocks.MockMonitor):
         self._is_over = False
 
     def execute(self, chosen: settings.Settings) -> None:
+        """In a thread of its own: the SDK takes the thread's event loop, which here has to end with the run."""
+        with futures.ThreadPoolExecutor(1) as thread:
+            thread.submit(self._execute, chosen).result()
+
+    def _execute(self, chosen: settings.Settings) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         mocks.set_mocks(
@@ -214,7 +220,6 @@ class _Run(mocks.MockMonitor):
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()
-        asyncio.set_event_loop(None)
 
     def Invoke(self, request: Any) -> Any:  # noqa: N802
         answer = self._engine._provider.Invoke(
