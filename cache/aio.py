@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
@@ -21,6 +20,8 @@ from cache.service import checked_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+
+    from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -81,6 +82,7 @@ class AsyncCacheService:
         cls,
         url: str,
         *,
+        credential_provider: CredentialProvider | None = None,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -89,9 +91,13 @@ class AsyncCacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> AsyncCacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
+        in the URL.
+        """
         return cls(
-            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url)),
+            redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)),
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -114,7 +120,7 @@ class AsyncCacheService:
     # -- match scores ------------------------------------------------------------------------------------------
 
     async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
-        return (await self.run(self.flows.get_scores(user_id, ids([job_id])))).get(job_id)
+        return (await self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)]))).get(job_id)
 
     async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         return await self.run(self.flows.get_scores(user_id, ids(job_ids)))
@@ -156,8 +162,9 @@ class AsyncCacheService:
         return await self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
 
     async def set_company_enrichment(self, company_id: int, data: Json) -> bool:
-        ttl_s = self.flows.catalog.company.ttl_s
-        return await self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return await self.run(flow)
 
     async def invalidate_company(self, company_id: int) -> bool:
         return await self.run(self.flows.invalidate(keys.company(company_id)))
@@ -205,17 +212,18 @@ class AsyncCacheService:
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
         """As `CacheService.run`, awaited."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, await self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
         match step:

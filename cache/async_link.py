@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -15,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from cache.gate import Gate
 from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
-from cache.pool import CONNECT_AT_ONCE
+from cache.pool import CONNECT_AT_ONCE, LIFE_S
 from cache.replies import TROUBLE
 
 if TYPE_CHECKING:
@@ -85,6 +87,9 @@ class AsyncPool:
         """Raises what connecting raised."""
         while self._idle:
             connection = self._idle.pop()
+            if time.monotonic() > connection.cache_replace_at:
+                await self.drop(connection)
+                continue
             if await _is_usable(connection):
                 return connection
             await self.drop(connection)
@@ -160,6 +165,7 @@ class AsyncPool:
         try:
             connection = self._make()
             connection.cache_epoch = epoch
+            connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
             async with Deadline(CONNECT_TIMEOUT_S):
                 await connection.connect()
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything

@@ -20,7 +20,7 @@ becomes pending, and False is the answer.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
@@ -105,12 +105,13 @@ class Flows:
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         scores = yield from self._read_scores(user_id, job_ids)
         found = scores.found if scores else {}
+        if len(found) == len(job_ids):
+            return found
         missing = [job_id for job_id in job_ids if job_id not in found]
-        if missing:
-            fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
-            for job_id in missing:
-                # Without a fence nobody can say later whether the write is late: it will be refused.
-                self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
+        fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
+        for job_id in missing:
+            # Without a fence nobody can say later whether the write is late: it will be refused.
+            self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
         return found
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
@@ -147,7 +148,9 @@ class Flows:
             else:
                 seen[job_id] = fence
         if unread:
-            seen |= yield from self._fence(user_id, unread, None)
+            fenced = yield from self._fence(user_id, unread, None)
+            self.stats.dropped(self.catalog.match.name, len(unread) - len(fenced))
+            seen |= fenced
         return (yield from self._write_scores(user_id, scores, seen))
 
     def invalidate_user_matches(self, user_id: int) -> Flow[bool]:
@@ -195,7 +198,7 @@ class Flows:
             ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
         unknown = [job_id for job_id in job_ids if seen is None or seen.job_generations[job_id] is None]
         if unknown:
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), _fields(unknown)))
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), keys.score_fields(unknown)))
         return tuple(ask)
 
     def _fence(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> Flow[dict[int, Fence]]:
@@ -224,8 +227,9 @@ class Flows:
         lease, token = keys.lease(keys.match(user_id)), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
         filled: dict[int, dict[str, Json]] = {}
+        has_waited = False
         while missing:
-            fields = _fields(missing)
+            fields = keys.score_fields(missing)
             ensure = self._ensure(user_id, missing, scores)
             take = commands.take_jobs(lease, token, LEASE_MS, fields)
             try:
@@ -254,7 +258,10 @@ class Flows:
             if missing and not ready:
                 # A dead holder's leases end one by one, so the wait is short enough to see each of them.
                 at_most_s = min(left_s, LEASE_MS / 4000)
-                look = commands.hmget(lease, *_fields(missing))
+                look = commands.hmget(lease, *keys.score_fields(missing))
+                if not has_waited:
+                    has_waited = True
+                    self.stats.waited(self.catalog.match.name, len(missing))
                 yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
         return filled
 
@@ -265,7 +272,7 @@ class Flows:
         release: tuple[Command, ...] = ()
         computed: dict[int, dict[str, Json]] = {}
         if mine:
-            fields = _fields(mine)
+            fields = keys.score_fields(mine)
             release = (commands.release_jobs(lease, token, fields),)
             self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, fields))
         if job_ids:
@@ -277,9 +284,11 @@ class Flows:
         return computed
 
     def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
-        computed: Mapping[int, dict[str, Json]] = yield Compute((job_ids,))
+        name = self.catalog.match.name
+        computed: Mapping[int, dict[str, Json]]
+        computed, took_s = yield from self._timed(name, Compute((job_ids,)))
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
-        self.stats.computed(self.catalog.match.name, len(wanted))
+        self.stats.computed(name, len(wanted), took_s)
         return wanted
 
     def _write_scores(
@@ -308,6 +317,7 @@ class Flows:
             return not scores
         replies = yield Send(batch)
         if isinstance(replies, Unavailable):
+            self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False
         self.stats.bookkept(len(then))
         stored = first = 0
@@ -340,21 +350,32 @@ class Flows:
             return (yield from self._compute(name))
         return (yield from self._fill_under_lease(name, key, ttl_s, none_ttl_s))
 
-    def set_value(self, key: str, value: Json, ttl_s: int) -> Flow[bool]:
+    def set_value(self, name: str, key: str, value: Json, ttl_s: int) -> Flow[bool]:
         """Stores what the caller knows to be current; computes in flight are refused from now on."""
-        return (yield from self._write_through(key, codec.encode(value), self._shortened(ttl_s)))
+        return (yield from self._write_through(name, key, codec.encode(value), self._shortened(ttl_s)))
 
     def invalidate(self, key: str) -> Flow[bool]:
         return (yield from self._invalidate(commands.delete(key, keys.lease(key))))
 
     def _compute(self, name: str) -> Flow[Json]:
-        value = yield Compute()
-        self.stats.computed(name, 1)
+        value, took_s = yield from self._timed(name, Compute())
+        self.stats.computed(name, 1, took_s)
         return value
+
+    def _timed(self, name: str, compute: Compute) -> Flow[tuple[Any, float]]:
+        """The answer and the seconds that it took; what the caller's function raises is counted."""
+        began_s = self.stats.monotonic()
+        try:
+            value = yield compute
+        except Exception:
+            self.stats.failed(name)
+            raise
+        return value, self.stats.monotonic() - began_s
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
+        has_waited = False
         while True:
             try:
                 replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
@@ -375,6 +396,9 @@ class Flows:
             left_s = give_up_at - self.clock.now()
             if left_s <= 0:
                 return (yield from self._compute(name))
+            if not has_waited:
+                has_waited = True
+                self.stats.waited(name, 1)
             yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=commands.exists(lease), at_most_s=left_s)
 
     def _compute_and_fill(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, token: bytes) -> Flow[Json]:
@@ -392,7 +416,9 @@ class Flows:
             yield from self._release(lease, token)
             raise
         self._leases.drop(lease, token)
-        if not isinstance(replies, Unavailable):
+        if isinstance(replies, Unavailable):
+            self.stats.dropped(name, 1)
+        else:
             self.stats.bookkept(1)
             if not replies[0]:
                 self.stats.refused(name, 1)
@@ -406,6 +432,7 @@ class Flows:
 
     def _write_through(
         self,
+        name: str,
         key: str,
         value: bytes,
         ttl_s: int,
@@ -441,6 +468,8 @@ class Flows:
         if is_stored:
             self.pending.confirmed(also_forget)
             return True
+        if isinstance(replies, Unavailable):
+            self.stats.dropped(name, 1)
         return (yield from self._invalidate(*forget))
 
     def _shortened(self, ttl_s: int) -> int:
@@ -453,20 +482,18 @@ class Flows:
 
         The scores go behind the preferences: a compute that begins after that finds nothing old to compute from.
         """
-        ttl_s = self._shortened(self.catalog.ijp.ttl_s)
-        forget = (_forget_scores(user_id),)
+        ijp, forget = self.catalog.ijp, (_forget_scores(user_id),)
+        value, ttl_s = codec.encode(data), self._shortened(ijp.ttl_s)
         return (
-            yield from self._write_through(
-                keys.ijp(user_id), codec.encode(data), ttl_s, also_forget=forget, saves=saves
-            )
+            yield from self._write_through(ijp.name, keys.ijp(user_id), value, ttl_s, also_forget=forget, saves=saves)
         )
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
     def start_session(self, user_id: int, data: Json) -> Flow[bool]:
-        ends_at = int(self.clock.now()) + SESSION_MAX_LIFETIME_S
-        value = codec.encode_session(data, ends_at)
-        return (yield from self._write_through(keys.session(user_id), value, self._session.ttl_s, keeps_old=True))
+        session, key = self._session, keys.session(user_id)
+        value = codec.encode_session(data, int(self.clock.now()) + SESSION_MAX_LIFETIME_S)
+        return (yield from self._write_through(session.name, key, value, session.ttl_s, keeps_old=True))
 
     def get_session(self, user_id: int, default: Json = None) -> Flow[Json]:
         session = self._session
@@ -516,10 +543,6 @@ def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: l
     unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
     for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
         scores.job_generations[job_id] = scores.job_generations[job_id] or generation
-
-
-def _fields(job_ids: Iterable[int]) -> list[bytes]:
-    return [keys.score_field(job_id) for job_id in job_ids]
 
 
 def ids(values: Iterable[int]) -> list[int]:

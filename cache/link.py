@@ -37,8 +37,12 @@ def connection_options(pool: Any) -> dict[str, Any]:
     options: dict[str, Any] = dict(pool.connection_kwargs)
     for option in ("maint_notifications_pool_handler", "retry_on_timeout", "orig_host_address"):
         options.pop(option, None)
+    if options.get("credential_provider") and (options.get("username") or options.get("password")):
+        raise ValueError("The client has a password and a credential_provider; give one of the two.")
     return options | {
         "decode_responses": False,
+        # hiredis reads a map of RESP3 four times as slowly as the same words in a list: 18 us for 100 scores.
+        "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "health_check_interval": 0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -19,6 +18,8 @@ from cache.gate import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -93,6 +94,7 @@ class CacheService:
         cls,
         url: str,
         *,
+        credential_provider: CredentialProvider | None = None,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -101,9 +103,13 @@ class CacheService:
         patience_s: float | None = None,
         max_connections: int | None = None,
     ) -> CacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme."""
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+
+        `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
+        in the URL.
+        """
         return cls(
-            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url)),
+            redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, credential_provider=credential_provider)),
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -126,7 +132,7 @@ class CacheService:
 
     def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
         """The cached score, or None."""
-        return self.run(self.flows.get_scores(user_id, ids([job_id]))).get(job_id)
+        return self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)])).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` of what is cached; missing ids are absent. One round trip where nothing is missing."""
@@ -185,8 +191,9 @@ class CacheService:
 
     def set_company_enrichment(self, company_id: int, data: Json) -> bool:
         """Stores fresh data; a fetch that is in flight will not overwrite it."""
-        ttl_s = self.flows.catalog.company.ttl_s
-        return self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return self.run(flow)
 
     def invalidate_company(self, company_id: int) -> bool:
         """Forgets a company's enrichment, a fetch in flight included."""
@@ -252,17 +259,18 @@ class CacheService:
     def run(self, flow: Flow[T], compute: Callable[..., Any] = no_compute) -> T:
         """Carries out a flow of `flows`, for warming and whoever else builds flows of their own."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
         match step:

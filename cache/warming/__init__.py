@@ -102,7 +102,7 @@ class Warmer:
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer."""
-        fields = [keys.score_field(job_id) for job_id in job_ids]
+        fields = keys.score_fields(job_ids)
         ensure = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
         replies = yield Send((ensure,))
         if isinstance(replies, Unavailable):
