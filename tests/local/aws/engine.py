@@ -21,7 +21,7 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, resource_pb2
 
-from infra import program, settings
+from infra import program, recorded, settings
 from tests.infra import stack
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class _Run(mocks.MockMonitor):
         @mocks.test  # type: ignore[untyped-decorator]
         def run() -> pulumi.Output[None]:
             made = program.declare(chosen)
-            return pulumi.Output.all(**made).apply(lambda values: self.outputs.update(stack.plain(values)))
+            return pulumi.Output.all(**made).apply(lambda values: self.outputs.update(recorded.plain(values)))
 
         try:
             run()
