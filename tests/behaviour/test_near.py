@@ -40,6 +40,8 @@ USER, OTHER_USER, JOB, OTHER_JOB, COMPANY = 1234, 77, 5678, 5679, 101
 NEAR = ("match", "company", "ijp")
 SCORE = {"score": 87.25, "skills": 90, "title": 80, "location": 100, "salary": 0, "seniority": 55, "at": 1_790_000_000}
 STANDALONE = pytest.mark.parametrize("place", ["standalone"])
+# The link is the same in both layouts.
+ONE_LAYOUT = pytest.mark.parametrize("layout", ["hash"])
 SHORT_DEADLINE = pytest.mark.parametrize("deadline_s", [DEADLINE_S])
 NESTED = {"titles": ["engineer", {"level": 3}], "remote": None}
 
@@ -213,6 +215,7 @@ def test_a_change_by_another_client_is_seen(
     until(lambda: read(near) != old)
 
 
+@ONE_LAYOUT
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_it_works_in_either_protocol(
     connect: Callable[..., Any], app_url: str, raw: redis.Redis, protocol: int
@@ -242,6 +245,7 @@ def test_a_change_of_one_s_own_is_seen_at_once(near: Any, raw: redis.Redis, chan
     assert read(near) != old
 
 
+@ONE_LAYOUT
 @SHORT_DEADLINE
 @STANDALONE
 def test_an_invalidation_that_is_pending_is_not_undone_by_the_near_cache(
@@ -304,6 +308,7 @@ def test_a_value_read_before_a_change_is_not_kept_after_it(
     assert read(near) == ({} if read is scores else "new")
 
 
+@ONE_LAYOUT
 def test_a_change_is_seen_though_the_thread_gets_no_time(
     connect: Callable[..., Any], near: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +330,7 @@ def test_a_change_is_seen_though_the_thread_gets_no_time(
         is_over.set()
 
 
+@ONE_LAYOUT
 def test_a_link_that_nobody_watches_is_not_trusted(near: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread gets no time at all, so no PING is answered any more."""
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
@@ -338,6 +344,7 @@ def test_a_link_that_nobody_watches_is_not_trusted(near: Any, monkeypatch: pytes
         is_over.set()
 
 
+@ONE_LAYOUT
 @STANDALONE
 def test_a_link_that_does_not_answer_is_made_anew(
     connect: Callable[..., Any], shared_server: Valkey, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
@@ -354,6 +361,7 @@ def test_a_link_that_does_not_answer_is_made_anew(
         warm(service, company)
 
 
+@ONE_LAYOUT
 def test_what_was_read_while_nobody_listened_is_not_kept(
     near: Any, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,6 +385,7 @@ def test_what_was_read_while_nobody_listened_is_not_kept(
     assert found == {"unheard"}
 
 
+@ONE_LAYOUT
 def test_a_link_that_is_cut_forgets_everything_and_comes_back(
     near: Any, connect: Callable[..., Any], raw: redis.Redis
 ) -> None:
@@ -393,6 +402,7 @@ def test_a_link_that_is_cut_forgets_everything_and_comes_back(
     warm(near, company)
 
 
+@ONE_LAYOUT
 def test_where_the_primary_may_be_another_everything_is_forgotten(near: Any, connect: Callable[..., Any]) -> None:
     fill(near)
     warm(near, company)
@@ -405,6 +415,7 @@ def test_where_the_primary_may_be_another_everything_is_forgotten(near: Any, con
     warm(near, company)
 
 
+@ONE_LAYOUT
 @SHORT_DEADLINE
 @STANDALONE
 @pytest.mark.parametrize("trouble", ["frozen", "killed"])
@@ -485,6 +496,7 @@ def test_the_number_of_entries_is_bounded_and_the_newest_stay(connect: Callable[
     assert shelves["match"].size == 4 * len(shelves["match"].entries) == 8
 
 
+@ONE_LAYOUT
 def test_only_the_types_that_are_named_are_kept(connect: Callable[..., Any]) -> None:
     service = connect(near=["ijp"])
     fill(service)
@@ -505,6 +517,7 @@ def test_ids_are_checked_though_the_value_is_near(near: Any) -> None:
             near.get_match_scores(user, [job])
 
 
+@ONE_LAYOUT
 @pytest.mark.parametrize(("name", "why"), [("session", "a session ends"), ("sessions", "it is unknown")])
 def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., Any], name: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"near has '{name}': {why}.*Allowed: match, company, ijp"):
@@ -515,6 +528,7 @@ def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., A
         connect(near=["match"], near_entries=0)
 
 
+@ONE_LAYOUT
 @STANDALONE
 @pytest.mark.parametrize("missing", ["client|tracking", "ping"])
 def test_a_server_that_refuses_tracking_is_told_once_and_read_as_ever(
@@ -568,7 +582,11 @@ def test_a_forked_child_has_a_link_of_its_own(near: Any, connect: Callable[..., 
 
 
 @pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "cluster")])
-def test_a_change_is_seen_behind_a_slot_that_moved_and_a_replica_that_was_promoted(connect: Callable[..., Any]) -> None:
+def test_a_cluster_that_changes_is_followed_and_trusted_as_a_whole(
+    connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a slot that moved, a replica that was promoted, and a node that is frozen."""
+    monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
     key = f"company:{COMPANY}:enrichment"
     slot = slot_of(commands.get(key))
     with ValkeyCluster(replicas=1) as cluster:
@@ -590,6 +608,13 @@ def test_a_change_is_seen_behind_a_slot_that_moved_and_a_replica_that_was_promot
         until(lambda: company(service) == "promoted")
         warm(service, company)
 
+        cluster.primaries[2].freeze()  # one that has nothing to do with the key: nobody knows that here
+        try:
+            until(lambda: not service._parts.near._tracking.is_fresh())
+        finally:
+            cluster.primaries[2].thaw()
+        warm(service, company)
+
 
 def test_a_node_that_a_redirection_names_is_listened_to_before_it_is_asked() -> None:
     shards = Shards([("127.0.0.1", 7000)], Pending(SystemClock(), part_of=slot_of), new_breaker=Breaker)
@@ -599,6 +624,7 @@ def test_a_node_that_a_redirection_names_is_listened_to_before_it_is_asked() -> 
         assert ("127.0.0.1", 7001 + number) in shards.nodes
 
 
+@ONE_LAYOUT
 def test_a_service_that_is_closed_or_not_used_keeps_no_link(
     connect: Callable[..., Any], raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
