@@ -58,7 +58,7 @@ def run(
     return model
 
 
-def run_until_seen(layout: str, faults: Sequence[str] | None = None) -> None:
+def run_until_seen(layout: str, faults: Sequence[str]) -> None:
     for seed in range(30):  # the first will do as a rule
         run(layout, seed, faults=faults)
 
@@ -110,6 +110,7 @@ def plain_set_without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fences, "take", lambda fences, caller, pair: None)
 
 
+@_PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 @pytest.mark.parametrize(
     "take_out",
@@ -127,7 +128,7 @@ def test_the_model_sees_a_guard_that_is_missing(
     take_out(monkeypatch)
 
     with pytest.raises(StaleReadError):
-        run_until_seen(layout)
+        run_until_seen(layout, faults=["cut"])
 
 
 def release_of_jobs_without_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +217,7 @@ def generations_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "_forget_scores", forget_scores)
 
 
+@_PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 def test_the_model_sees_a_generation_that_was_evicted_and_matches_again(
     monkeypatch: pytest.MonkeyPatch, layout: str
