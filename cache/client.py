@@ -6,6 +6,7 @@ import os
 import random
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import redis
@@ -20,12 +21,13 @@ from cache.cluster_link import ClusterLink
 from cache.flows import PATIENCE_S, Flows
 from cache.keeper import Keeper
 from cache.link import MAX_CONNECTIONS, Link, connection_options
+from cache.near import Near, checked_types
 from cache.pending import Pending
 from cache.slots import slot_of
 from cache.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -101,6 +103,8 @@ class Parts:
         jitter: Callable[[], float] | None,
         patience_s: float | None,
         max_connections: int | None,
+        near: Iterable[str],
+        near_entries: int,
         caller: Callable[[], Hashable],
     ) -> None:
         target = self._target = Target.of(client, cluster=cluster)
@@ -112,14 +116,15 @@ class Parts:
         self._shards: Shards | None = None
         self.link: Link | ClusterLink
         connection_class = _for_threads(target.connection_class)
+        self.near = self._near(near, near_entries, partial(connection_class, **{**target.options, "protocol": 3}))
         if target.seeds:
-            self.pending = Pending(self.clock, self._pending_changed, part_of=slot_of)
+            self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed, part_of=slot_of)
             self._shards = Shards(target.seeds, self.pending, new_breaker=Breaker, remap=target.remap)
             self.link = ClusterLink(
                 connection_class, target.options, shards=self._shards, max_connections=self.max_connections
             )
         else:
-            self.pending = Pending(self.clock, self._pending_changed)
+            self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed)
             self.link = Link(
                 connection_class,
                 target.options,
@@ -138,6 +143,7 @@ class Parts:
             caller=caller,
             jitter=jitter or random.random,
             patience_s=PATIENCE_S if patience_s is None else patience_s,
+            near=self.near,
         )
         _alive.add(self)
 
@@ -156,7 +162,17 @@ class Parts:
             max_connections=self.max_connections,
         )
 
+    def _near(self, cache_types: Iterable[str], entries: int, connect: Callable[[], Any]) -> Near | None:
+        if type(entries) is not int or entries < 1:
+            raise ValueError(f"near_entries is {entries!r}; it must be a whole number, at least 1.")
+        names = checked_types(cache_types)
+        if names and self._target.seeds:
+            raise ValueError(f"near is {sorted(names)!r} with a cluster; a near cache follows one server only.")
+        return Near(names, entries, connect=connect, counts=self.stats) if names else None
+
     def close(self) -> None:
+        if self.near is not None:
+            self.near.close()
         self.keeper.close()
         self.link.close()
 
@@ -167,11 +183,17 @@ class Parts:
         self._breaker.reset()
         self.link.reset()
         self.keeper.reset()
+        if self.near is not None:
+            self.near.reset()
 
     def _pending_changed(self, count: int) -> None:
         self.keeper.pending_changed()
         if self._on_pending is not None:
             self._on_pending(count)
+
+    def _primary_may_have_changed(self) -> None:
+        if self.near is not None:
+            self.near.doubt()
 
 
 def _for_threads(connection_class: type) -> Any:

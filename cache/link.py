@@ -42,8 +42,12 @@ _NOT_TAKEN_OVER: Final = frozenset(
 def connection_options(client_options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a client's connections, with those replaced that a cache cannot live with."""
     options = {name: option for name, option in client_options.items() if name not in _NOT_TAKEN_OVER}
+    if options.get("credential_provider") and (options.get("username") or options.get("password")):
+        raise ValueError("The client has a password and a credential_provider; give one of the two.")
     return options | {
         "decode_responses": False,
+        # hiredis reads a map of RESP3 four times as slowly as the same words in a list: 18 us for 100 scores.
+        "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "health_check_interval": 0,

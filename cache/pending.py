@@ -33,17 +33,20 @@ class Pending:
     nobody who asks for another.
 
     Those of match scores are bounded: past `MAX_MATCH_INVALIDATIONS` they become one new epoch of all scores. Those of
-    single values are bounded by the companies and users there are.
+    single values are bounded by the companies and users there are. `on_doubt` is called when another server may have
+    become the primary.
     """
 
     def __init__(
         self,
         clock: Clock,
         on_pending: Callable[[int], None] | None = None,
+        on_doubt: Callable[[], None] = lambda: None,
         part_of: Callable[[Command], int] = lambda _: 0,
     ) -> None:
         self._clock = clock
         self._on_pending = on_pending
+        self._on_doubt = on_doubt
         self._part_of = part_of
         self._waiting: dict[int, dict[Command, None]] = {}
         self._applying: dict[int, tuple[Command, ...]] = {}
@@ -122,6 +125,7 @@ class Pending:
             for command in again:
                 del self._recent[command]
             self._wait(again)
+        self._on_doubt()
         if again:
             self._tell()
 

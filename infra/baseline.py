@@ -91,7 +91,7 @@ class Baseline(pulumi.ComponentResource):
                     "LEAST_LOOKUPS": json.dumps(
                         {
                             cache_type.name: metric_math.guard_lookups(
-                                cache_type, args.catalog, metric_math.DROP_PERIOD_S
+                                cache_type, args.catalog, points=metric_math.DROP_POINTS
                             )
                             for cache_type in args.catalog
                         }

@@ -28,18 +28,8 @@ def handler(event: object, context: object) -> dict[str, float]:
 
 
 def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
-    """Publishes `HitRateBaseline` of each cache type in `least_lookups`, and returns it.
-
-    The week ends an hour before the last full hour, so that a drop is not part of what it is compared with. A type
-    with fewer lookups in the week than its least is left out: there is no baseline yet.
-    """
-    end = now.replace(minute=0, second=0, microsecond=0) - HOUR
-    sums = _sums(cloudwatch, namespace, list(least_lookups), end - timedelta(days=DAYS), end)
-    baselines = {}
-    for cache_type, least in least_lookups.items():
-        hits, misses = sums[cache_type, "CacheHits"], sums[cache_type, "CacheMisses"]
-        if hits + misses >= least:
-            baselines[cache_type] = 100 * hits / (hits + misses)
+    """Publishes `HitRateBaseline` of each cache type in `least_lookups`, and returns it."""
+    baselines = measure(cloudwatch, namespace=namespace, least_lookups=least_lookups, now=now)
     if baselines:
         cloudwatch.put_metric_data(
             Namespace=namespace,
@@ -55,6 +45,31 @@ def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], n
             ],
         )
     return baselines
+
+
+def measure(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
+    """The hit rate of the week before `now` by cache type, in percent. Publishes nothing."""
+    start, end = week(now)
+    return hit_rates(_sums(cloudwatch, namespace, list(least_lookups), start, end), least_lookups)
+
+
+def week(now: datetime) -> tuple[datetime, datetime]:
+    """Start and end of the week that a baseline published at `now` is of.
+
+    It ends an hour before the last full hour, so that a drop is not part of what it is compared with.
+    """
+    end = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    return end - timedelta(days=DAYS), end
+
+
+def hit_rates(sums: dict[tuple[str, str], float], least_lookups: dict[str, int]) -> dict[str, float]:
+    """Percent by cache type. One with fewer lookups than its least is left out: there is no baseline yet."""
+    rates = {}
+    for cache_type, least in least_lookups.items():
+        hits, misses = sums[cache_type, "CacheHits"], sums[cache_type, "CacheMisses"]
+        if hits + misses >= least:
+            rates[cache_type] = 100 * hits / (hits + misses)
+    return rates
 
 
 def _sums(

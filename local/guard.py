@@ -25,6 +25,10 @@ def main() -> int:
     # Ctrl-C reaches the whole foreground group; the parent decides when the server stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_guard)  # noqa: S603
+    # The guard keeps no end of the server's output: the parent sees it end when the server does.
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nothing, output)
     with contextlib.suppress(OSError):
         while os.read(0, 1):
             pass

@@ -105,7 +105,7 @@ class Warmer:
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer."""
-        fields = [keys.score_field(job_id) for job_id in job_ids]
+        fields = keys.score_fields(job_ids)
         ensure = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
         replies = yield Send((ensure,))
         if isinstance(replies, Unavailable):
@@ -200,10 +200,12 @@ class Warmer:
         return plans
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
+        flows = self._flows
+        for plan in plans:
+            flows.will_compute_scores(plan.user)
         computed: dict[int, dict[int, dict[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
-        flows = self._flows
         now, ttl_s = int(flows.clock.now()), flows.catalog.match.ttl_s
         batch: list[Command] = []
         sizes: list[tuple[int, int]] = []
@@ -221,6 +223,7 @@ class Warmer:
             batch += written
             sizes.append((len(written), len(entries)))
         replies: Any = yield Send(tuple(batch))
+        flows.forget_near(*(keys.match(plan.user) for plan in plans))
         if isinstance(replies, Unavailable):
             return
         start = 0
