@@ -22,21 +22,27 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
 
 import redis
 
-from cache import commands, keys
+from cache import CATALOG, commands, keys
+from cache.breaker import Breaker
+from cache.catalog import DAY, HOUR, MINUTE
 from cache.slots import slot_of
 from local.cluster import ValkeyCluster
 from local.errors import LocalError
-from local.valkey import Valkey
+from local.valkey import Valkey, faketime_library
 from tests.behaviour.services import LAYOUTS, SHELLS, ClusterClient, make_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from cache import CacheType
 
 USERS: Final = range(3)
 JOBS: Final = range(5)
@@ -44,11 +50,15 @@ COMPANIES: Final = range(2)
 WORKERS: Final = 6
 SLOWEST_COMPUTE_S: Final = 0.004
 FAILING: Final = 0.1
+BREAKER_PAUSE_S: Final = 0.01
+# Over a part of a score's TTL and over all of it, over a company's and over that of preferences.
+LEAPS_S: Final = (13 * HOUR, 25 * HOUR, 31 * DAY)
+SLACK_S: Final = 10 * MINUTE  # so long a compute may take on a busy machine
 # The harsh ones seldom.
 FAULTS: Final = (
     *("evict_generation", "evict_any") * 6,
     *("evict_jobs", "cut") * 3,
-    *("empty", "empty", "freeze", "restart"),
+    *("empty", "empty", "freeze", "restart", "pass_time", "pass_time"),
 )
 FAULTS_OF_A_CLUSTER: Final = (*("evict_generation", "evict_jobs", "move") * 3, "empty", "freeze")
 _EVERYWHERE: Final = -1
@@ -91,6 +101,16 @@ class Origin:
     def floor(self, thing: Hashable, service: int) -> int:
         with self._lock:
             return max(self._floors[service, thing], self._floors[_EVERYWHERE, thing])
+
+
+class RunningClock:
+    """The machine's, and `offset_s` on top."""
+
+    def __init__(self) -> None:
+        self.offset_s = 0
+
+    def now(self) -> float:
+        return time.time() + self.offset_s
 
 
 class Computes:
@@ -163,10 +183,14 @@ class Model:
         self._raw: Any = ClusterClient(port) if is_cluster else redis.Redis(port=port)
         self._fault_names = (FAULTS_OF_A_CLUSTER if is_cluster else FAULTS) if faults is None else faults
         patience_s = 0.5 if self._fault_names else 60
-        self._services = [
-            make_service(shell, server.url, layout=layout, patience_s=patience_s, cluster=is_cluster)
-            for shell in (*SHELLS, SHELLS[0])
-        ]
+        self._clock = RunningClock()
+        self._turn = threading.Condition()
+        self._in_flight = 0
+        self._is_time_passing = False
+        options = {"layout": layout, "patience_s": patience_s, "cluster": is_cluster, "clock": self._clock}
+        # A run lasts a second or two: behind an open breaker it would pass without the server.
+        with mock.patch("cache.client.Breaker", partial(Breaker, pause_s=BREAKER_PAUSE_S)):
+            self._services = [make_service(shell, server.url, **options) for shell in (*SHELLS, SHELLS[0])]
         # Only `save=` orders the writers of a database; others must do it themselves.
         self._company_writer = [threading.Lock() for _ in COMPANIES]
         self._saved: dict[int, int] = {}
@@ -210,7 +234,7 @@ class Model:
         try:
             while self._next_step():
                 operation = rng.choice(operations)
-                with suppress(OriginError):
+                with self._flying(), suppress(OriginError):
                     operation(rng, rng.randrange(len(self._services)))
                 self.done[operation.__name__] += 1
         except BaseException as error:  # noqa: BLE001 - raised by run
@@ -220,6 +244,18 @@ class Model:
         with self._lock:
             self._left -= 1
             return self._left >= 0 and self.error is None
+
+    @contextmanager
+    def _flying(self) -> Iterator[None]:
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_time_passing)
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._in_flight -= 1
+                self._turn.notify_all()
 
     # -- scores ------------------------------------------------------------------------------------------------
 
@@ -249,7 +285,11 @@ class Model:
         self._services[service].set_match_score(user, job, score)
 
     def _score(self, user: int, job: int) -> dict[str, int]:
-        return {"user": self._origin.version(("user", user)), "job": self._origin.version(("job", job))}
+        return {
+            "user": self._origin.version(("user", user)),
+            "job": self._origin.version(("job", job)),
+            "at": int(self._clock.now()),
+        }
 
     def _score_floors(self, user: int, jobs: list[int], service: int) -> dict[int, dict[str, int]]:
         of_user = self._origin.floor(("user", user), service)
@@ -257,8 +297,9 @@ class Model:
 
     def _check_scores(self, scores: dict[int, dict[str, int]], floors: dict[int, dict[str, int]]) -> None:
         for job, score in scores.items():
-            for thing, version in score.items():
-                self._check(f"score of job {job}, {thing}", version, floors[job][thing])
+            for thing, floor in floors[job].items():
+                self._check(f"score of job {job}, {thing}", score[thing], floor)
+            self._check_age(score["at"], CATALOG.match)
 
     def _change_user(self, rng: random.Random, service: int) -> None:
         user = rng.choice(USERS)
@@ -282,20 +323,22 @@ class Model:
         pause = self._pause(rng)
         changes = self._computes.changes(thing)
 
-        def fetch() -> int:
+        def fetch() -> list[int]:
             with self._computing({thing: changes}):
-                version = self._origin.version(thing)
+                value = self._dated(self._origin.version(thing))
                 pause()
-                return version
+                return value
 
-        self._check("company", self._services[service].get_company_enrichment(company, fetch), floor)
+        version, at = self._services[service].get_company_enrichment(company, fetch)
+        self._check("company", version, floor)
+        self._check_age(at, CATALOG.company)
 
     def _set_company(self, rng: random.Random, service: int) -> None:
         company = rng.choice(COMPANIES)
         thing = ("company", company)
         with self._company_writer[company], self._computes.changing([thing]):
             version = self._origin.change(thing)
-            done = self._services[service].set_company_enrichment(company, version)
+            done = self._services[service].set_company_enrichment(company, self._dated(version))
             self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
 
     def _invalidate_company(self, rng: random.Random, service: int) -> None:
@@ -313,15 +356,16 @@ class Model:
         pause = self._pause(rng)
         changes = self._computes.changes(thing)
 
-        def load() -> int:
+        def load() -> list[int]:
             with self._computing({thing: changes}):
                 with self._lock:
-                    saved = self._saved.get(user, 0)
+                    saved = self._dated(self._saved.get(user, 0))
                 pause()
                 return saved
 
-        name = self._services[service].get_ijp(user, load)
+        name, at = self._services[service].get_ijp(user, load)
         self._check("preferences", self._origin.version(("saved as", name)), floor)
+        self._check_age(at, CATALOG.ijp)
 
     def _save_preferences(self, rng: random.Random, service: int) -> None:
         """Two at once may save in another order than they began in: what counts is the order of the saves."""
@@ -338,7 +382,7 @@ class Model:
             time.sleep(pause_s)
 
         with self._computes.changing([("preferences", user), *_scores_of(user)]):
-            done = self._services[service].update_ijp(user, name, save=save)
+            done = self._services[service].update_ijp(user, self._dated(name), save=save)
         self._origin.is_too_old(("preferences", user), order[0], _EVERYWHERE if done else service)
 
     def _computing(self, things: Mapping[Hashable, int]) -> AbstractContextManager[None]:
@@ -358,6 +402,14 @@ class Model:
     def _check(self, what: str, version: int, floor: int) -> None:
         if version < floor:
             raise StaleReadError(f"{what}: version {version} was read, {floor} is the oldest that may be.")
+
+    def _dated(self, value: int) -> list[int]:
+        return [value, int(self._clock.now())]
+
+    def _check_age(self, at: int, cache_type: CacheType) -> None:
+        age_s = self._clock.now() - at
+        if age_s > cache_type.ttl_s + SLACK_S:
+            raise StaleReadError(f"{cache_type.name}: {age_s:.0f} s old, its TTL is {cache_type.ttl_s} s.")
 
     # -- faults ------------------------------------------------------------------------------------------------
 
@@ -396,6 +448,21 @@ class Model:
     def _restart(self, rng: random.Random) -> None:
         assert isinstance(self._server, Valkey)
         restart(self._server)
+        if faketime_library() is not None:
+            self._server.set_offset(self._clock.offset_s)
+
+    def _pass_time(self, rng: random.Random) -> None:
+        """For the library and the server at once, while nothing is in flight; nowhere where no clock can be moved."""
+        assert isinstance(self._server, Valkey)
+        if faketime_library() is None:
+            return
+        with self._turn:
+            self._is_time_passing = True
+            self._turn.wait_for(lambda: not self._in_flight)
+            self._clock.offset_s += rng.choice(LEAPS_S)
+            self._server.set_offset(self._clock.offset_s)
+            self._is_time_passing = False
+            self._turn.notify_all()
 
     def _move(self, rng: random.Random) -> None:
         """A user's slot goes to another node."""
@@ -412,6 +479,11 @@ class Model:
             [node.client for node in self._server.primaries] if isinstance(self._server, ValkeyCluster) else [self._raw]
         )
         return int(rng.choice(clients).info("server")["process_id"])
+
+
+def one_server() -> Valkey:
+    """A server whose clock can be moved, if it can on this machine."""
+    return Valkey(movable_clock=faketime_library() is not None, start_time=time.time())
 
 
 def restart(server: Valkey) -> None:
@@ -437,7 +509,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    for place, layout in product((Valkey, ValkeyCluster), LAYOUTS):
+    places: tuple[Callable[[], Valkey | ValkeyCluster], ...] = (one_server, ValkeyCluster)
+    for place, layout in product(places, LAYOUTS):
         name = f"{place.__name__}, layout {layout}, seed {options.seed}"
         with place() as server:
             model = Model(server, seed=options.seed, layout=layout)

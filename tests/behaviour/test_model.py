@@ -14,15 +14,15 @@ from cache.fences import Fences
 from cache.flows import Flows
 from cache.link import DEADLINE_S
 from local.cluster import ValkeyCluster
-from local.valkey import Valkey
-from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, restart
+from local.valkey import Valkey, faketime_library
+from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, one_server, restart
 from tests.behaviour.services import make_service
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cache.commands import Flow
+    from cache.commands import Command, Flow
     from tests.behaviour.services import Started, Threads
 
 STEPS = 3_000
@@ -49,7 +49,7 @@ def run(
     seed: int,
     *,
     steps: int = STEPS,
-    place: type[Valkey | ValkeyCluster] = Valkey,
+    place: Callable[[], Valkey | ValkeyCluster] = one_server,
     faults: Sequence[str] | None = None,
 ) -> Model:
     with place() as server:
@@ -63,8 +63,8 @@ def run_until_seen(layout: str, faults: Sequence[str]) -> None:
         run(layout, seed, faults=faults)
 
 
-@pytest.mark.parametrize(("place", "seed"), [(Valkey, 1), (Valkey, 2), (ValkeyCluster, 1)])
-def test_nothing_stale_is_ever_read(layout: str, place: type[Valkey | ValkeyCluster], seed: int) -> None:
+@pytest.mark.parametrize(("place", "seed"), [(one_server, 1), (one_server, 2), (ValkeyCluster, 1)])
+def test_nothing_stale_is_ever_read(layout: str, place: Callable[[], Valkey | ValkeyCluster], seed: int) -> None:
     model = run(layout, seed, place=place)
 
     assert model.done["_match_scores"] > STEPS / 10
@@ -72,8 +72,8 @@ def test_nothing_stale_is_ever_read(layout: str, place: type[Valkey | ValkeyClus
 
 @_PATIENT
 @pytest.mark.usefixtures("_long_leases")
-@pytest.mark.parametrize("place", [Valkey, ValkeyCluster])
-def test_nobody_computes_what_another_one_computes(layout: str, place: type[Valkey | ValkeyCluster]) -> None:
+@pytest.mark.parametrize("place", [one_server, ValkeyCluster])
+def test_nobody_computes_what_another_one_computes(layout: str, place: Callable[[], Valkey | ValkeyCluster]) -> None:
     model = run(layout, seed=1, place=place, faults=())
 
     assert model.done["_company"] > STEPS / 10
@@ -128,7 +128,18 @@ def test_the_model_sees_a_guard_that_is_missing(
     take_out(monkeypatch)
 
     with pytest.raises(StaleReadError):
-        run_until_seen(layout, faults=["cut"])
+        run_until_seen(layout, faults=["evict_jobs"])
+
+
+@_PATIENT
+@pytest.mark.parametrize("layout", ["hash"])
+@pytest.mark.skipif(faketime_library() is None, reason="no clock can be moved on this machine")
+def test_the_model_sees_what_outlives_its_ttl(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    fill: Callable[..., Command] = commands.fill
+    monkeypatch.setattr(commands, "fill", lambda *words: fill(*words[:-1], words[-1] * 100))
+
+    with pytest.raises(StaleReadError, match="its TTL is"):
+        run_until_seen(layout, faults=["pass_time"])
 
 
 def release_of_jobs_without_token(monkeypatch: pytest.MonkeyPatch) -> None:
