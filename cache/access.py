@@ -41,6 +41,7 @@ KEY_PATTERNS: Final = (
     "lock:*",
     "match:*",
     "user:*:session",
+    "warming:*",
 )
 
 

@@ -568,6 +568,25 @@ class Flows:
     def _session(self) -> CacheType:
         return self.catalog.session
 
+    # -- work that one process should do -----------------------------------------------------------------------
+
+    def take_turn(self, key: str) -> Flow[bytes | Unavailable | None]:
+        """Takes the lease of `key` and keeps it until `end_turn` with the token that this gives; None: another has it.
+
+        A process that dies frees it within `LEASE_MS`.
+        """
+        lease, token = keys.lease(key), self.nonce()
+        replies = yield Send((commands.take_lease(lease, token, LEASE_MS),))
+        if isinstance(replies, Unavailable):
+            return replies
+        if replies[0] is None:
+            return None
+        self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
+        return token
+
+    def end_turn(self, key: str, token: bytes) -> Flow[None]:
+        yield from self._release(keys.lease(key), token)
+
     # -- a person ----------------------------------------------------------------------------------------------
 
     def forget_user(self, user_id: int) -> Flow[bool]:
