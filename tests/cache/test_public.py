@@ -76,6 +76,14 @@ def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
     assert options["health_check_interval"] == 0
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"), [("redis://127.0.0.1/1", "database 1"), ("unix:///run/valkey", "unix socket '/run/valkey'")]
+)
+def test_what_cannot_be_a_cluster_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        CacheService.from_url(url, cluster=True)
+
+
 @pytest.mark.parametrize("layout", ["list", ""])
 def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
     with pytest.raises(ValueError, match="Known: hash, keys"):
