@@ -101,11 +101,10 @@ class _Calls:
     def _tries(self, name: str) -> Generator[_Request | _Pause, Any, dict[str, Any] | None]:
         end, pause_s, reason = self._monotonic() + self._deadline_s, _FIRST_PAUSE_S, "its rate was used up"
         while True:
-            wait_s = self._turn()
-            if self._monotonic() + wait_s >= end:
-                raise EnrichmentUnavailableError(
-                    f"Clearbit has not told of {name} in {self._deadline_s:g} s: {reason}."
-                )
+            wait_s = self._turn(end)
+            if wait_s is None:
+                told = f"Clearbit has not told of {name} in {self._deadline_s:g} s: {reason}."
+                raise EnrichmentUnavailableError(told)
             if wait_s > 0:
                 yield _Pause(wait_s)
             self.sent += 1
@@ -122,11 +121,13 @@ class _Calls:
             yield _Pause(min(pause_s * (1 + self._jitter()) / 2, max(end - self._monotonic(), 0)))
             pause_s *= 2
 
-    def _turn(self) -> float:
-        """Seconds until this caller may call, who is then counted in the rate."""
+    def _turn(self, end: float) -> float | None:
+        """Seconds until this caller may call, who is then counted in the rate; None if that is not before `end`."""
         with self._lock:
             now = self._monotonic()
             at = max(self._next_at, now)
+            if at >= end:
+                return None
             self._next_at = at + self._between_s
             return at - now
 
