@@ -282,11 +282,14 @@ def test_savings_are_the_lookups_that_needed_no_call(companies: Companies) -> No
     assert str(saved) == "10 lookups, 1 calls to the provider: 9 saved (90%), 0.45 USD at 0.05 USD a call"
 
 
-def test_of_many_who_ask_at_once_one_calls(standin: ClearbitServer, cache: CacheService, server: Valkey) -> None:
+def test_of_many_who_ask_at_once_one_calls(
+    standin: ClearbitServer, cache: CacheService, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.async_link.DEADLINE_S", 30.0)  # a busy machine is no server in trouble
     standin.latency_s = 0.2
 
     async def main() -> set[str]:
-        service = AsyncCacheService.from_url(server.socket_url)
+        service = AsyncCacheService.from_url(server.socket_url, patience_s=60)
         try:
             async with AsyncClearbit(KEY, url=standin.url) as provider:
                 companies = AsyncCompanies(service, provider)
