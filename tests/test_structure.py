@@ -17,6 +17,7 @@ FORBIDDEN = {
     "loadtest": {"infra", "scripts", "tests", "benchmarks", "examples"},
     "local": {"loadtest", "scripts", "tests", "benchmarks", "examples"},
     "scripts": {"tests", "benchmarks", "examples"},
+    "examples": {"infra", "loadtest", "scripts", "tests", "benchmarks"},
 }
 # The model must be importable without Locust: importing it patches the whole process for gevent.
 LOCUST_ALLOWED = {"loadtest/locustfile.py"}
