@@ -80,7 +80,7 @@ class AsyncCacheService:
         self.flows = self._parts.flows
         self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
-        self._near = self._parts.near
+        self.near = self._parts.near
         self.stats: Stats = self._parts.stats
 
     @classmethod
@@ -134,13 +134,13 @@ class AsyncCacheService:
     # -- match scores ------------------------------------------------------------------------------------------
 
     async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
-        if self._near is not None and (score := self._near.score(user_id, job_id)) is not None:
+        if self.near is not None and (score := self.near.score(user_id, job_id)) is not None:
             return score
         return (await self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)]))).get(job_id)
 
     async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         jobs = ids(job_ids)
-        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
             return scores
         return await self.run(self.flows.get_scores(user_id, jobs))
 
@@ -165,7 +165,7 @@ class AsyncCacheService:
         compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
     ) -> dict[int, dict[str, Json]]:
         jobs = ids(job_ids)
-        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
             return scores
         return await self.run(self.flows.match_scores(user_id, jobs), compute)
 
@@ -229,7 +229,7 @@ class AsyncCacheService:
     ) -> Json:
         if none_ttl is not None:
             checked_ttl("none_ttl", none_ttl, least=0)
-        if self._near is not None and (value := self._near.value(name, key)) is not MISS:
+        if self.near is not None and (value := self.near.value(name, key)) is not MISS:
             return value
         return await self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
 

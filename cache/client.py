@@ -25,6 +25,7 @@ from cache.near import Near, checked_types
 from cache.pending import Pending
 from cache.slots import slot_of
 from cache.stats import Stats
+from cache.tracking import ClusterTracking, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -116,13 +117,15 @@ class Parts:
         self._shards: Shards | None = None
         self.link: Link | ClusterLink
         connection_class = _for_threads(target.connection_class)
-        self.near = self._near(near, near_entries, partial(connection_class, **{**target.options, "protocol": 3}))
+        # Tracked keys are named in RESP3 only.
+        tracked = partial(connection_class, **{**target.options, "protocol": 3})
         if target.seeds:
             self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed, part_of=slot_of)
-            self._shards = Shards(target.seeds, self.pending, new_breaker=Breaker, remap=target.remap)
+            shards = self._shards = Shards(target.seeds, self.pending, new_breaker=Breaker, remap=target.remap)
             self.link = ClusterLink(
                 connection_class, target.options, shards=self._shards, max_connections=self.max_connections
             )
+            self.near = self._near(near, near_entries, partial(ClusterTracking, lambda: shards.nodes, tracked))
         else:
             self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed)
             self.link = Link(
@@ -132,6 +135,7 @@ class Parts:
                 pending=self.pending,
                 max_connections=self.max_connections,
             )
+            self.near = self._near(near, near_entries, partial(Tracking, tracked))
         self.keeper = Keeper(self.link, self.pending, self.stats)
         self.flows = Flows(
             catalog=catalog,
@@ -162,13 +166,13 @@ class Parts:
             max_connections=self.max_connections,
         )
 
-    def _near(self, cache_types: Iterable[str], entries: int, connect: Callable[[], Any]) -> Near | None:
+    def _near(
+        self, cache_types: Iterable[str], entries: int, track: Callable[..., Tracking | ClusterTracking]
+    ) -> Near | None:
         if type(entries) is not int or entries < 1:
             raise ValueError(f"near_entries is {entries!r}; it must be a whole number, at least 1.")
         names = checked_types(cache_types)
-        if names and self._target.seeds:
-            raise ValueError(f"near is {sorted(names)!r} with a cluster; a near cache follows one server only.")
-        return Near(names, entries, connect=connect, counts=self.stats) if names else None
+        return Near(names, entries, track=track, counts=self.stats) if names else None
 
     def close(self) -> None:
         if self.near is not None:

@@ -128,6 +128,7 @@ class Shards:
     def redirected(self, error: AskError, by: Address) -> Address:
         """Where a redirection leads to; one for good is taken note of."""
         address = self._remap((error.host or by[0], error.port))
+        self.nodes |= {address}  # before it is asked for anything: the near cache listens to all of them
         if isinstance(error, MovedError) and self._primaries[error.slot_id] != address:
             self._change({error.slot_id: address})
             self.suspect()
@@ -172,6 +173,8 @@ class Shards:
         return self.breaker(address).has_failed
 
     def _change(self, primaries: dict[int, Address | None]) -> None:
+        if not primaries:
+            return
         lost_theirs = {slot for slot in primaries if self._primaries[slot] is not None}
         self.pending.primary_may_have_changed(lost_theirs.__contains__)
         for slot, address in primaries.items():

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cache import codec, keys
 from cache.miss import MISS, Miss
-from cache.tracking import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from cache.codec import Json
     from cache.stats import Stats
+    from cache.tracking import ClusterTracking, Tracking
 
 MAX_AGE_S: Final = 5.0
 # About 2 MB of scores; 75 MB if all were companies of 5 KB.
@@ -93,14 +93,17 @@ class _Shelf:
 
 
 class Near:
-    """Values by cache type and key. Safe to share between threads."""
+    """Values by cache type and key. Safe to share between threads.
+
+    `track(prefixes, on_change, on_doubt)` makes the link that keeps them true.
+    """
 
     def __init__(
         self,
         cache_types: Collection[str],
         max_entries: int,
         *,
-        connect: Callable[[], Any],
+        track: Callable[..., Tracking | ClusterTracking],
         counts: Stats,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,7 +112,7 @@ class Near:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         prefixes = [prefix for name in cache_types for prefix in PREFIXES[name]]
-        self._tracking = Tracking(connect, prefixes, self.forget, self.forget_all)
+        self._tracking = track(prefixes, self.forget, self.forget_all)
         self.close, self.doubt = self._tracking.close, self._tracking.doubt
 
     def reset(self) -> None:

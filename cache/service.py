@@ -102,7 +102,7 @@ class CacheService:
         self.flows = self._parts.flows
         self._link = self._parts.link
         self._keeper = self._parts.keeper
-        self._near = self._parts.near
+        self.near = self._parts.near
         self.stats: Stats = self._parts.stats
 
     @classmethod
@@ -156,14 +156,14 @@ class CacheService:
 
     def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
         """The cached score, or None."""
-        if self._near is not None and (score := self._near.score(user_id, job_id)) is not None:
+        if self.near is not None and (score := self.near.score(user_id, job_id)) is not None:
             return score
         return self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)])).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` of what is cached; missing ids are absent. One round trip where nothing is missing."""
         jobs = ids(job_ids)
-        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
             return scores
         return self.run(self.flows.get_scores(user_id, jobs))
 
@@ -200,7 +200,7 @@ class CacheService:
         id, and again only for what another caller failed to compute; ids that it leaves out are absent.
         """
         jobs = ids(job_ids)
-        if self._near is not None and (scores := self._near.scores(user_id, jobs)) is not None:
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
             return scores
         return self.run(self.flows.match_scores(user_id, jobs), compute)
 
@@ -286,7 +286,7 @@ class CacheService:
     ) -> Json:
         if none_ttl is not None:
             checked_ttl("none_ttl", none_ttl, least=0)
-        if self._near is not None and (value := self._near.value(name, key)) is not MISS:
+        if self.near is not None and (value := self.near.value(name, key)) is not MISS:
             return value
         return self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
 

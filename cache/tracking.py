@@ -18,6 +18,7 @@ import ssl
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cache.commands import Command
+    from cache.slots import Address
 
 _log = logging.getLogger("cache")
 
@@ -147,7 +149,7 @@ class Tracking:
             self._wire.close()
             self._wire = None
 
-    def close(self) -> None:
+    def close(self, *, wait_s: float = 1.0) -> None:
         """Ends the thread; whoever asks again starts another one."""
         with self._lock:
             thread, self._thread = self._thread, None
@@ -155,7 +157,7 @@ class Tracking:
             self._stop = threading.Event()
             self._lose()
         if thread is not None:
-            thread.join(timeout=1)
+            thread.join(wait_s)
 
     def doubt(self) -> None:
         """The server may not be the primary any more: the link is made anew."""
@@ -262,3 +264,57 @@ class Tracking:
             wire.send(commands.ping())
         elif now > self._ping_sent_at + TRUSTED_S:
             raise RedisTimeoutError("PING was not answered")
+
+
+class ClusterTracking:
+    """As `Tracking`, with a link to each primary of a cluster, of which `nodes` tells the addresses known now.
+
+    A key that lies on a node is tracked there, whichever slots move: so it is fresh when all of them are.
+    """
+
+    def __init__(
+        self,
+        nodes: Callable[[], frozenset[Address]],
+        make: Callable[..., Any],
+        prefixes: Sequence[str],
+        on_change: Callable[[str], None],
+        on_doubt: Callable[[], None],
+    ) -> None:
+        self._nodes = nodes
+        self._make = make
+        self._prefixes = prefixes
+        self._on_change = on_change
+        self._on_doubt = on_doubt
+        self._links: dict[Address, Tracking] = {}
+        self._lock = threading.Lock()
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        for link in self._links.values():
+            link.reset()
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+
+    def doubt(self) -> None:
+        for link in self._links.values():
+            link.doubt()
+
+    def is_fresh(self) -> bool:
+        nodes = self._nodes()
+        if nodes != self._links.keys():
+            self._follow(nodes)
+        fresh = [link.is_fresh() for link in self._links.values()]  # each is asked, since that is what starts it
+        return bool(fresh) and all(fresh)
+
+    def _follow(self, nodes: frozenset[Address]) -> None:
+        with self._lock:
+            for address in self._links.keys() - nodes:
+                self._links[address].close(wait_s=0)
+            self._links = {address: self._links.get(address) or self._link(address) for address in nodes}
+            self._on_doubt()  # of what was read from a node that nobody listened to
+
+    def _link(self, address: Address) -> Tracking:
+        make = partial(self._make, host=address[0], port=address[1])
+        return Tracking(make, self._prefixes, self._on_change, self._on_doubt)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from cache.link import DEADLINE_S
 from local.valkey import Valkey
 from tests.behaviour.test_trouble import pid, until
 
@@ -26,6 +27,11 @@ KEY = f"company:{COMPANY}:enrichment"
 @pytest.fixture
 def layout() -> str:
     return "hash"
+
+
+@pytest.fixture
+def place() -> str:
+    return "standalone"
 
 
 @pytest.fixture
@@ -48,6 +54,7 @@ class LateCredentials(redis.CredentialProvider):
         return await asyncio.to_thread(self.get_credentials)
 
 
+@pytest.mark.parametrize("deadline_s", [DEADLINE_S])
 def test_connecting_is_off_the_request_s_path(connect: Callable[..., Any], server: Valkey) -> None:
     with redis.Redis(port=server.port) as client:
         client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
@@ -63,6 +70,7 @@ def test_connecting_is_off_the_request_s_path(connect: Callable[..., Any], serve
     until(lambda: service.get_company_enrichment(COMPANY, lambda: "computed") == "cached")
 
 
+@pytest.mark.parametrize("deadline_s", [DEADLINE_S])
 def test_an_operation_that_timed_out_leaves_the_cache_alone_to_its_end(
     connect: Callable[..., Any], server: Valkey
 ) -> None:
@@ -82,11 +90,7 @@ def test_an_operation_that_timed_out_leaves_the_cache_alone_to_its_end(
     until(lambda: service.get_company_enrichment(COMPANY, lambda: "later") == "later")
 
 
-def test_callers_wait_for_a_connection(
-    connect: Callable[..., Any], raw: redis.Redis, threads: Threads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("link", "async_link"):
-        monkeypatch.setattr(f"cache.{module}.DEADLINE_S", 10.0)
+def test_callers_wait_for_a_connection(connect: Callable[..., Any], raw: redis.Redis, threads: Threads) -> None:
     service = connect(max_connections=1)
     service.set_company_enrichment(COMPANY, "cached")
 

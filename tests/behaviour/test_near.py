@@ -1,7 +1,6 @@
 """The near cache: hits without the server, and never what another client changed more than a moment ago.
 
-Most tests let an entry live for an hour, trust the link for a minute and wait long for an answer, so that only what
-they are about can end it.
+Most tests let an entry live for an hour, and trust the link for a minute, so that only what they are about can end it.
 """
 
 from __future__ import annotations
@@ -16,13 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.exceptions import AskError, MovedError
 
 import cache
+from cache import SystemClock, codec, commands
 from cache.access import acl_rules
+from cache.breaker import Breaker
+from cache.cluster import Shards
 from cache.gate import Operation
+from cache.link import DEADLINE_S
 from cache.near import Near
+from cache.pending import Pending
+from cache.slots import slot_of
 from cache.testing import MovableClock
 from cache.tracking import Wire
+from local.cluster import ValkeyCluster
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
 
@@ -32,6 +39,10 @@ if TYPE_CHECKING:
 USER, OTHER_USER, JOB, OTHER_JOB, COMPANY = 1234, 77, 5678, 5679, 101
 NEAR = ("match", "company", "ijp")
 SCORE = {"score": 87.25, "skills": 90, "title": 80, "location": 100, "salary": 0, "seniority": 55, "at": 1_790_000_000}
+STANDALONE = pytest.mark.parametrize("place", ["standalone"])
+# The link is the same in both layouts.
+ONE_LAYOUT = pytest.mark.parametrize("layout", ["hash"])
+SHORT_DEADLINE = pytest.mark.parametrize("deadline_s", [DEADLINE_S])
 NESTED = {"titles": ["engineer", {"level": 3}], "remote": None}
 
 
@@ -40,18 +51,6 @@ def long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cache.near.MAX_AGE_S", 3600.0)
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 60.0)
     monkeypatch.setattr("cache.tracking.RETRY_EVERY_S", 0.05)
-    set_deadline(monkeypatch, 5.0)
-
-
-@pytest.fixture
-def place() -> str:
-    """A near cache follows one server; a cluster is refused."""
-    return "standalone"
-
-
-def set_deadline(monkeypatch: pytest.MonkeyPatch, deadline_s: float) -> None:
-    monkeypatch.setattr("cache.link.DEADLINE_S", deadline_s)
-    monkeypatch.setattr("cache.async_link.DEADLINE_S", deadline_s)
 
 
 @pytest.fixture
@@ -118,11 +117,21 @@ def warm(service: Any, *reads: Callable[[Any], Any]) -> None:
 
 def deafen(service: Any) -> None:
     """The service hears no more of what others change."""
-    service._parts.near._tracking._on_change = lambda key: None
+    tracking = service._parts.near._tracking
+    for each in (tracking, *getattr(tracking, "_links", {}).values()):
+        each._on_change = lambda key: None
 
 
-def tracking_clients(raw: redis.Redis) -> list[dict[str, str]]:
-    return [client for client in raw.client_list() if "t" in client["flags"] or "B" in client["flags"]]
+def nodes(raw: Any) -> list[redis.Redis]:
+    """Plain clients of the server, or of each primary."""
+    if isinstance(raw, redis.Redis):
+        return [raw]
+    return [raw.get_redis_connection(node) for node in raw.get_primaries()]
+
+
+def tracking_clients(raw: Any) -> list[tuple[redis.Redis, str]]:
+    """(node, id of the connection) of each that is told of changes."""
+    return [(node, client["id"]) for node in nodes(raw) for client in node.client_list() if "B" in client["flags"]]
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 20) -> None:
@@ -206,6 +215,7 @@ def test_a_change_by_another_client_is_seen(
     until(lambda: read(near) != old)
 
 
+@ONE_LAYOUT
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_it_works_in_either_protocol(
     connect: Callable[..., Any], app_url: str, raw: redis.Redis, protocol: int
@@ -214,9 +224,9 @@ def test_it_works_in_either_protocol(
     fill(service)
     warm(service, score, company)
 
-    raw.delete(f"company:{COMPANY}:enrichment", f"match:{USER}")
-
+    raw.delete(f"company:{COMPANY}:enrichment")
     until(lambda: company(service) == "new")
+    raw.delete(f"match:{USER}")
     until(lambda: score(service) is None)
 
 
@@ -235,10 +245,12 @@ def test_a_change_of_one_s_own_is_seen_at_once(near: Any, raw: redis.Redis, chan
     assert read(near) != old
 
 
+@ONE_LAYOUT
+@SHORT_DEADLINE
+@STANDALONE
 def test_an_invalidation_that_is_pending_is_not_undone_by_the_near_cache(
-    connect: Callable[..., Any], server: Valkey, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., Any], server: Valkey
 ) -> None:
-    set_deadline(monkeypatch, 0.1)
     service = connect(server.url, near=NEAR)
     fill(service)
     warm(service, company)
@@ -296,6 +308,7 @@ def test_a_value_read_before_a_change_is_not_kept_after_it(
     assert read(near) == ({} if read is scores else "new")
 
 
+@ONE_LAYOUT
 def test_a_change_is_seen_though_the_thread_gets_no_time(
     connect: Callable[..., Any], near: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +330,7 @@ def test_a_change_is_seen_though_the_thread_gets_no_time(
         is_over.set()
 
 
+@ONE_LAYOUT
 def test_a_link_that_nobody_watches_is_not_trusted(near: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread gets no time at all, so no PING is answered any more."""
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
@@ -330,6 +344,8 @@ def test_a_link_that_nobody_watches_is_not_trusted(near: Any, monkeypatch: pytes
         is_over.set()
 
 
+@ONE_LAYOUT
+@STANDALONE
 def test_a_link_that_does_not_answer_is_made_anew(
     connect: Callable[..., Any], shared_server: Valkey, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +361,7 @@ def test_a_link_that_does_not_answer_is_made_anew(
         warm(service, company)
 
 
+@ONE_LAYOUT
 def test_what_was_read_while_nobody_listened_is_not_kept(
     near: Any, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +385,7 @@ def test_what_was_read_while_nobody_listened_is_not_kept(
     assert found == {"unheard"}
 
 
+@ONE_LAYOUT
 def test_a_link_that_is_cut_forgets_everything_and_comes_back(
     near: Any, connect: Callable[..., Any], raw: redis.Redis
 ) -> None:
@@ -377,13 +395,14 @@ def test_a_link_that_is_cut_forgets_everything_and_comes_back(
     connect().set_company_enrichment(COMPANY, "unheard")
     assert company(near) == "old"
 
-    for client in tracking_clients(raw):
-        raw.client_kill_filter(_id=client["id"])
+    for node, client_id in tracking_clients(raw):
+        node.client_kill_filter(_id=client_id)
 
     until(lambda: company(near) == "unheard")
     warm(near, company)
 
 
+@ONE_LAYOUT
 def test_where_the_primary_may_be_another_everything_is_forgotten(near: Any, connect: Callable[..., Any]) -> None:
     fill(near)
     warm(near, company)
@@ -396,12 +415,14 @@ def test_where_the_primary_may_be_another_everything_is_forgotten(near: Any, con
     warm(near, company)
 
 
+@ONE_LAYOUT
+@SHORT_DEADLINE
+@STANDALONE
 @pytest.mark.parametrize("trouble", ["frozen", "killed"])
 def test_a_server_in_trouble_is_not_trusted(
     connect: Callable[..., Any], server: Valkey, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
-    set_deadline(monkeypatch, 0.1)
     service = connect(server.url, near=NEAR)
     fill(service)
     warm(service, company)
@@ -475,6 +496,7 @@ def test_the_number_of_entries_is_bounded_and_the_newest_stay(connect: Callable[
     assert shelves["match"].size == 4 * len(shelves["match"].entries) == 8
 
 
+@ONE_LAYOUT
 def test_only_the_types_that_are_named_are_kept(connect: Callable[..., Any]) -> None:
     service = connect(near=["ijp"])
     fill(service)
@@ -495,6 +517,7 @@ def test_ids_are_checked_though_the_value_is_near(near: Any) -> None:
             near.get_match_scores(user, [job])
 
 
+@ONE_LAYOUT
 @pytest.mark.parametrize(("name", "why"), [("session", "a session ends"), ("sessions", "it is unknown")])
 def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., Any], name: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"near has '{name}': {why}.*Allowed: match, company, ijp"):
@@ -505,6 +528,8 @@ def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., A
         connect(near=["match"], near_entries=0)
 
 
+@ONE_LAYOUT
+@STANDALONE
 @pytest.mark.parametrize("missing", ["client|tracking", "ping"])
 def test_a_server_that_refuses_tracking_is_told_once_and_read_as_ever(
     connect: Callable[..., Any],
@@ -556,6 +581,50 @@ def test_a_forked_child_has_a_link_of_its_own(near: Any, connect: Callable[..., 
     warm(near, company)
 
 
+@pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "cluster")])
+def test_a_cluster_that_changes_is_followed_and_trusted_as_a_whole(
+    connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a slot that moved, a replica that was promoted, and a node that is frozen."""
+    monkeypatch.setattr("cache.tracking.TRUSTED_S", 0.5)
+    key = f"company:{COMPANY}:enrichment"
+    slot = slot_of(commands.get(key))
+    with ValkeyCluster(replicas=1) as cluster:
+        service = connect(cluster.url, near=NEAR)
+        fill(service)
+        warm(service, company)
+
+        new = cluster.primaries[0]
+        assert cluster.owner(slot) is not new
+        cluster.start_moving(slot, new)
+        cluster.finish_moving(slot, new)
+        new.client.set(key, codec.encode("moved"))
+        until(lambda: company(service) == "moved")
+        warm(service, company)
+
+        promoted = cluster.replicas[0][0]
+        cluster.promote(promoted)
+        promoted.client.set(key, codec.encode("promoted"))
+        until(lambda: company(service) == "promoted")
+        warm(service, company)
+
+        cluster.primaries[2].freeze()  # one that has nothing to do with the key: nobody knows that here
+        try:
+            until(lambda: not service._parts.near._tracking.is_fresh())
+        finally:
+            cluster.primaries[2].thaw()
+        warm(service, company)
+
+
+def test_a_node_that_a_redirection_names_is_listened_to_before_it_is_asked() -> None:
+    shards = Shards([("127.0.0.1", 7000)], Pending(SystemClock(), part_of=slot_of), new_breaker=Breaker)
+
+    for number, error in enumerate((AskError("5 127.0.0.1:7001"), MovedError("5 127.0.0.1:7002"))):
+        shards.redirected(error, by=("127.0.0.1", 7000))
+        assert ("127.0.0.1", 7001 + number) in shards.nodes
+
+
+@ONE_LAYOUT
 def test_a_service_that_is_closed_or_not_used_keeps_no_link(
     connect: Callable[..., Any], raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -563,7 +632,7 @@ def test_a_service_that_is_closed_or_not_used_keeps_no_link(
     assert tracking_clients(raw) == []
     fill(service)
     warm(service, company)
-    assert len(tracking_clients(raw)) == 1
+    assert len(tracking_clients(raw)) == len(nodes(raw))
 
     monkeypatch.setattr("cache.tracking.IDLE_S", 0.0)
     until(lambda: tracking_clients(raw) == [])
