@@ -317,7 +317,7 @@ def test_the_summary_goes_to_statsd(warm: Any) -> None:
         (["own_scores:score"], {"DATABASE_URL": ""}, "DATABASE_URL is not set."),
         (["own_scores:score"], {"DATABASE_URL": "mysql://u:secret@h/d"}, "begins with 'mysql'; it must be postgresql."),
         (["own_scores:score"], {"CACHE_URL": "http://host"}, "Redis URL must specify"),
-        (["own_scores:score", "--jobs", "0"], {}, "--jobs must be at least 1"),
+        (["own_scores:score", "--scores-per-second", "-1"], {}, "--scores-per-second must be at least 0."),
         (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
         (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
