@@ -90,7 +90,7 @@ class Live:
             self.visits[operation.user] = self.visits.get(operation.user, 0) + 1
         for call in self.platform.calls(operation, time.time()):
             started = time.perf_counter()
-            self._call(call)
+            self.call(call)
             name = REQUEST_NAMES.get(call.call) or ("match.list" if len(call.jobs) > 1 else "match.one")
             self.fire(name, (time.perf_counter() - started) * 1000)
 
@@ -120,6 +120,19 @@ class Live:
                     counted[name][user] = seen.hits, seen.lookups
         return counted
 
+    def hits(self) -> dict[str, tuple[int, int]]:
+        """{cache type: (hits, lookups)} of everybody since the start."""
+        seen = self.counts()
+        return {
+            name: (sum(hits for hits, _ in seen[name].values()), sum(n for _, n in seen[name].values()))
+            for name in self.scenario.catalog.names()
+        }
+
+    def server_cpu_s(self) -> float | None:
+        """Processor time of the server since its start, where this user may ask for it."""
+        info = self._info("cpu")
+        return info["used_cpu_sys"] + info["used_cpu_user"] if "used_cpu_user" in info else None
+
     def result(self, counted: dict[str, dict[int, tuple[int, int]]], clock_note: str) -> Result:
         """The counts of all processes as a result to judge."""
         counts = Counts.of(self.scenario.catalog.names(), self.scenario.users)
@@ -147,7 +160,7 @@ class Live:
             service = self._services[user] = _counting_apart(self._service)
         return service
 
-    def _call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
+    def call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
         cache, user, origins = self._service_of(call.user), call.user, self.origins
         match call.call:
             case Call.GET_SESSION:

@@ -96,7 +96,10 @@ def _connect(environment: Any) -> None:
 
 @events.test_start.add_listener
 def _begin(environment: Any, **_: Any) -> None:
-    runner, options = environment.runner, environment.parsed_options
+    options = environment.parsed_options
+    while environment.runner is None:  # the master may start a worker before its runner is known here
+        gevent.sleep(0.01)
+    runner = environment.runner
     is_worker = isinstance(runner, WorkerRunner)
     if is_worker:
         _connect(environment)
