@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from cache import Catalog
     from loadtest.scenarios import Scenario
+
+# {cache type: {person: (hits, lookups)}}
+CountsByPerson: TypeAlias = dict[str, dict[int, tuple[int, int]]]
 
 # Few and fixed: names of requests in Locust's statistics.
 REQUEST_NAMES = {
@@ -109,9 +112,9 @@ class Live:
         if used is not None:
             self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes))
 
-    def counts(self) -> dict[str, dict[int, tuple[int, int]]]:
+    def counts(self) -> CountsByPerson:
         """`{cache type: {person: (hits, lookups)}}` since the start, and `visits` as `(visits, 0)`."""
-        counted: dict[str, dict[int, tuple[int, int]]] = {"visits": {user: (n, 0) for user, n in self.visits.items()}}
+        counted: CountsByPerson = {"visits": {user: (n, 0) for user, n in self.visits.items()}}
         for name in self.scenario.catalog.names():
             counted[name] = {}
             for user, service in self._services.items():
@@ -120,20 +123,12 @@ class Live:
                     counted[name][user] = seen.hits, seen.lookups
         return counted
 
-    def hits(self) -> dict[str, tuple[int, int]]:
-        """{cache type: (hits, lookups)} of everybody since the start."""
-        seen = self.counts()
-        return {
-            name: (sum(hits for hits, _ in seen[name].values()), sum(n for _, n in seen[name].values()))
-            for name in self.scenario.catalog.names()
-        }
-
     def server_cpu_s(self) -> float | None:
         """Processor time of the server since its start, where this user may ask for it."""
         info = self._info("cpu")
         return info["used_cpu_sys"] + info["used_cpu_user"] if "used_cpu_user" in info else None
 
-    def result(self, counted: dict[str, dict[int, tuple[int, int]]], clock_note: str) -> Result:
+    def result(self, counted: CountsByPerson, clock_note: str) -> Result:
         """The counts of all processes as a result to judge."""
         counts = Counts.of(self.scenario.catalog.names(), self.scenario.users)
         for user, (visits, _) in counted.get("visits", {}).items():
@@ -218,6 +213,17 @@ class Live:
         except redis.RedisError:  # the application's user may not ask
             return {}
         return info
+
+
+def hits_of(counted: CountsByPerson, catalog: Catalog) -> dict[str, tuple[int, int]]:
+    """{cache type: (hits, lookups)} of everybody."""
+    return {
+        name: (
+            sum(hits for hits, _ in counted.get(name, {}).values()),
+            sum(lookups for _, lookups in counted.get(name, {}).values()),
+        )
+        for name in catalog.names()
+    }
 
 
 def _counting_apart(service: CacheService, catalog: Catalog | None = None) -> CacheService:

@@ -20,7 +20,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import scenarios, terminal
 from loadtest.errors import ExitCode, LoadTestError
-from loadtest.live import REQUEST_NAMES, Live
+from loadtest.live import REQUEST_NAMES, Live, hits_of
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 
 _TALLY = "roleferry_tally"
@@ -142,7 +142,7 @@ def _gathered() -> Tally:
 def _report(data: dict[str, Any], **_: Any) -> None:
     if hasattr(_run, "live"):  # the first report may come before the start
         data[_TALLY] = _run.tally.packed()
-        data[_HITS] = _run.live.hits()
+        data[_HITS] = hits_of(_run.live.counts(), _run.live.scenario.catalog)
 
 
 @events.worker_report.add_listener
@@ -156,7 +156,7 @@ def _judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     options = environment.parsed_options
-    by_worker = list(_run.hits.values()) or [_run.live.hits()]
+    by_worker = list(_run.hits.values()) or [hits_of(_run.live.counts(), _run.live.scenario.catalog)]
     hits = {
         name: (sum(each[name][0] for each in by_worker), sum(each[name][1] for each in by_worker))
         for name in _run.live.scenario.catalog.names()

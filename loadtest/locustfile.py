@@ -18,16 +18,18 @@ import gevent
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import scenarios, terminal, verdict
+from loadtest import scenarios, terminal, verdict, webtab
 from loadtest.errors import ExitCode, LoadTestError
-from loadtest.live import Live
+from loadtest.live import CountsByPerson, Live, hits_of
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
+from loadtest.webtab import HitRates
 
 _COLD = "not judged: the run started cold; add --stationary-start"
 _FEWER = "not judged: {users} of the scenario's {all} users took part, so its traffic was not reached"
 _COUNTS = "roleferry_counts"
 _MEMORY_EVERY_S = 10
+_HIT_RATES_EVERY_S = 5
 
 
 class _Run:
@@ -38,7 +40,7 @@ class _Run:
         self.is_stationary = False
         self.next_person = count()
         self.most_users = 0
-        self.gathered: dict[str, dict[str, dict[int, tuple[int, int]]]] = {}  # by worker
+        self.gathered: dict[str, CountsByPerson] = {}  # by worker
 
 
 _run = _Run()
@@ -62,6 +64,10 @@ def _prepare(environment: Any, **_: Any) -> None:
     if environment.web_ui:
         _check_port(environment.parsed_options.web_host or "", environment.parsed_options.web_port)
     _connect(environment)
+    if environment.web_ui:
+        hit_rates = HitRates(_run.live.scenario.catalog)
+        webtab.add_to(environment.web_ui, hit_rates)
+        gevent.spawn(_watch_hit_rates, hit_rates)
     if environment.parsed_options.stationary_start:
         print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
         _run.live.write_stationary_start()
@@ -127,6 +133,12 @@ def _spawned(user_count: int, **_: Any) -> None:
     _run.most_users = max(_run.most_users, user_count)
 
 
+def _watch_hit_rates(hit_rates: HitRates) -> None:
+    while True:
+        gevent.sleep(_HIT_RATES_EVERY_S)
+        hit_rates.sample(hits_of(_gathered(), _run.live.scenario.catalog))
+
+
 def _watch_memory() -> None:
     while True:
         _run.live.sample_memory()
@@ -145,17 +157,22 @@ def _gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
     _run.gathered[client_id] = data.get(_COUNTS, {})
 
 
+def _gathered() -> CountsByPerson:
+    """The counts of this process and of all workers."""
+    counted = _run.live.counts()
+    for counts in _run.gathered.values():
+        for name, by_person in counts.items():
+            counted.setdefault(name, {}).update({int(person): (n[0], n[1]) for person, n in by_person.items()})
+    return counted
+
+
 @events.quitting.add_listener
 def _judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     live = _run.live
     live.sample_memory()
-    counted = live.counts()
-    for counts in _run.gathered.values():
-        for name, by_person in counts.items():
-            counted.setdefault(name, {}).update({int(person): tuple(n) for person, n in by_person.items()})  # type: ignore[misc]
-    result = live.result(counted, clock_note="real")
+    result = live.result(_gathered(), clock_note="real")
     judgement = verdict.judge(result, _why_undecided(live))
     terminal.show(result, judgement)
     environment.process_exit_code = int(judgement.exit_code)

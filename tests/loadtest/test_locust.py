@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from loadtest import scenarios
-from local.valkey import Valkey
+from local.valkey import Valkey, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +77,36 @@ def test_a_stationary_start_is_judged(processes: int, tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
     assert re.search(r"^match .*PASS", run.stdout, re.MULTILINE), run.stdout + run.stderr
     assert lookups(run, "session") > 0
+
+
+def test_the_page_has_a_tab_with_hit_rates() -> None:
+    with Valkey() as server:
+        port = str(free_port())
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--host", server.url),
+                *("--scenario", "small", "--web-host", "127.0.0.1", "--web-port", port),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        try:
+            assert any("web interface at" in line for line in process.stderr)
+            page, stats = (
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").read().decode()
+                for path in ("", "stats/requests")
+            )
+        finally:
+            process.terminate()
+            process.communicate()
+
+    assert "Hit rates" in page
+    table = json.loads(stats)["extended_stats"][0]
+    assert table["key"] == "hit-rates"
+    assert table["data"][0] == {"time": "target", "match": "80 %", "company": "90 %", "ijp": "95 %", "session": "99 %"}
 
 
 def test_no_server_is_one_sentence_without_the_password() -> None:
