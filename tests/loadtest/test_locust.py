@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_a_stationary_start_is_judged(processes: int, tmp_path: Path) -> None:
     assert lookups(run, "session") > 0
 
 
+def fetched(url: str) -> str:
+    """Locust says that its page is there a moment before it is."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"nothing answers at {url}")
+
+
 def test_the_page_has_a_tab_with_hit_rates() -> None:
     with Valkey() as server:
         port = str(free_port())
@@ -95,10 +108,7 @@ def test_the_page_has_a_tab_with_hit_rates() -> None:
         assert process.stderr
         try:
             assert any("web interface at" in line for line in process.stderr)
-            page, stats = (
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").read().decode()
-                for path in ("", "stats/requests")
-            )
+            page, stats = (fetched(f"http://127.0.0.1:{port}/{path}") for path in ("", "stats/requests"))
         finally:
             process.terminate()
             process.communicate()
