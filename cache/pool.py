@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
@@ -20,6 +21,9 @@ Connection = Any  # redis.Connection; its methods are untyped
 
 # A connection idle for longer is looked at before it is used: the server may have closed it.
 LOOK_AFTER_S: Final = 1.0
+# ElastiCache cuts a connection 12 hours after its last authentication by IAM. They are replaced between 10 and 11
+# hours of age, not all in the same minute.
+LIFE_S: Final = (10 * 3600, 11 * 3600)
 # A crowd of callers is served sooner by the few connections there are, each for a millisecond, than by connecting once
 # for each of them: a handshake is five round trips.
 CONNECT_AT_ONCE: Final = 2
@@ -53,7 +57,11 @@ class Pool:
                 connection, since = self._idle.pop()
             except IndexError:
                 return self._wait(timeout_s)
-            if time.monotonic() - since < LOOK_AFTER_S or _is_usable(connection):
+            now = time.monotonic()
+            if now > connection.cache_replace_at:
+                self.drop(connection)
+                continue
+            if now - since < LOOK_AFTER_S or _is_usable(connection):
                 return connection
             self.drop(connection)
             if not self._is_safe_to_reconnect():
@@ -118,6 +126,7 @@ class Pool:
         try:
             connection = self._make()
             connection.cache_epoch = epoch
+            connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
             connection.connect()
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
             with self._changed:

@@ -81,4 +81,5 @@ def flow_of(call: CacheCall, flows: Flows, origins: Origins) -> Flow[Any]:
         case Call.INVALIDATE_JOB:
             return flows.invalidate_job_matches(call.subject)
         case Call.SET_COMPANY:
-            return flows.set_value(keys.company(call.subject), origins.company, catalog.company.ttl_s)
+            company = catalog.company
+            return flows.set_value(company.name, keys.company(call.subject), origins.company, company.ttl_s)

@@ -241,8 +241,7 @@ class _Driver(Driver):
         self.pipeline.is_down = lost
         if not lost:
             self._flush()
-            self.flows.pending.begin()
-            self.flows.pending.applied()
+            self.flows.pending.applied(self.flows.pending.begin())
 
     def _sample(self, at_s: int) -> None:
         if not self.pipeline.is_down:
