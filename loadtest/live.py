@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import redis
 
 from cache import CacheService, Stats
+from cache.elasticache import IamCredentials
 from cache.warming import Warmer
 from loadtest import population as populations
 from loadtest import stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ScenarioError
 from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
@@ -54,6 +55,7 @@ class Live:
     layout: str
     url: str
     fire: Callable[[str, float], None]  # (request name, milliseconds)
+    iam: str = ""  # USER:CACHE:REGION where ElastiCache asks for a signed token
     visits: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,9 +63,15 @@ class Live:
         self.behaviour = Behaviour(self.scenario, self.people, self.seed)
         self.platform = Platform(self.scenario, self.people)
         self.origins = Origins(self.scenario.catalog, self.seed, int(time.time()))
+        credentials = _credentials(self.iam)
         try:
-            self._service = CacheService.from_url(self.url, layout=self.layout, catalog=self.scenario.catalog)
-            self._client = redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=2)
+            self._service = CacheService.from_url(
+                self.url, layout=self.layout, catalog=self.scenario.catalog, credential_provider=credentials
+            )
+            pool = redis.ConnectionPool.from_url(
+                self.url, credential_provider=credentials, socket_timeout=5, socket_connect_timeout=2
+            )
+            self._client = redis.Redis(connection_pool=pool)
             self._client.ping()
         except (ValueError, redis.RedisError) as error:
             raise LoadTestError(f"no cache answers at {_without_password(self.url)}: {error}.") from None
@@ -234,6 +242,16 @@ def _counting_apart(service: CacheService, catalog: Catalog | None = None) -> Ca
     twin.flows.stats = twin.stats
     twin.flows.catalog = catalog or service.flows.catalog
     return twin
+
+
+def _credentials(iam: str) -> IamCredentials | None:
+    if not iam:
+        return None
+    parts = iam.split(":")
+    if len(parts) != 3 or not all(parts):
+        raise ScenarioError(f"--iam is {iam!r}; write USER:CACHE:REGION, as the stack's outputs have them.")
+    user, cache_name, region = parts
+    return IamCredentials(user, cache_name, region)
 
 
 def _without_password(url: str) -> str:

@@ -52,6 +52,7 @@ def _options(parser: Any) -> None:
     add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml")
     add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
     add("--seed", type=int, default=1)
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     add("--layout", choices=["hash", "keys"], default="hash")
     add("--steps", default="200,400,800,1600,3200", help="operations a second, step after step")
     add("--step-seconds", type=float, default=15.0)
@@ -74,7 +75,7 @@ def _connect(environment: Any) -> None:
 
     try:
         scenario = scenarios.load(options.scenario, Path(options.scenarios))
-        _run.live = Live(scenario, options.seed, options.layout, environment.host, request)
+        _run.live = Live(scenario, options.seed, options.layout, environment.host, request, options.iam)
     except LoadTestError as error:
         print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(int(error.exit_code))

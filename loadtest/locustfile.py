@@ -52,6 +52,7 @@ def _options(parser: Any) -> None:
     add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml", env_var="ROLEFERRY_SCENARIO")
     add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
     add("--seed", type=int, default=1, help="seed of the behaviour")
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
     add("--sessions-per-user-day", type=float, help="instead of the scenario's: real days are long")
     add("--stationary-start", action="store_true", help="write the stationary state first, so that rates are judged")
@@ -93,7 +94,7 @@ def _connect(environment: Any) -> None:
         scenario = scenarios.load(options.scenario, Path(options.scenarios))
         if options.sessions_per_user_day is not None:
             scenario = scenario.changed(sessions_per_user_day=options.sessions_per_user_day)
-        _run.live = Live(scenario, options.seed, options.layout, environment.host or Person.host, request)
+        _run.live = Live(scenario, options.seed, options.layout, environment.host or Person.host, request, options.iam)
     except LoadTestError as error:
         print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(int(error.exit_code))

@@ -21,6 +21,7 @@ _LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", required=True, metavar="URL", help="the server, as redis://127.0.0.1:6379 or rediss://…")
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     common.scenario(parser, with_users=False)
     common.layout(parser)
     add("--steps", default="200,400,800,1600,3200", metavar="RATES", help="operations a second, step after step")
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", options.host, "-u", str(options.connections), "-r", str(options.connections)]
     command += ["--scenario", options.scenario, "--scenarios", str(options.scenarios), "--layout", options.layout]
-    command += ["--steps", options.steps, "--step-seconds", str(options.step_seconds)]
+    command += ["--iam", options.iam, "--steps", options.steps, "--step-seconds", str(options.step_seconds)]
     command += ["--limit-ms", str(options.limit_ms), "--report-file", str(options.report / "live.json")]
     if options.workers:
         command += ["--master", "--expect-workers", str(options.workers)]

@@ -137,6 +137,13 @@ def test_no_server_is_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
 
 
+def test_a_wrong_sign_in_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    host = ["--host", "rediss://127.0.0.1:1"]
+
+    assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", "app"]) == 2
+    assert "--iam is 'app'; write USER:CACHE:REGION" in capfd.readouterr().err
+
+
 def test_the_tab_shows_targets_and_stretches() -> None:
     tab = HitRates(CATALOG)
     tab.sample({"match": (50, 100)}, "10:00:00")
