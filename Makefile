@@ -25,9 +25,10 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest $(ARGS)
 
-soak: $(READY) ## what is too long for `test`: stale reads looked for by many clients, 100,000 users loaded
+soak: $(READY) ## what is too long for `test`: stale reads looked for by many clients, 100,000 users loaded, alarms rehearsed on new runs
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
 	@.venv/bin/python -m loadtest size --users 100000
+	@.venv/bin/python -m scripts.rehearse_alarms --stack prod --fresh --runs report/runs
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2
