@@ -1,135 +1,108 @@
-"""How fast warming is, and what readers feel of it: `python -m benchmarks.warming`.
-
-10,000 users x 100 jobs from a real PostgreSQL into a real Valkey, with a score function that costs nothing. Compared
-with what the library writes when nothing else is done (`set_match_scores`, one user after the other), in turns. Then
-list views of 100 scores by one reader of its own process, in turns with and without warming at its default rate.
-"""
+"""Warming: scores stored per second by one process, encoding included, computing not."""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
-import threading
+import asyncio
+import socket
 import time
-from contextlib import closing
-from typing import Any
+from itertools import count, islice
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
 
-import redis
-import sqlalchemy
-
-from cache import CacheService
-from cache.warming.postgres import PostgresSource
-from cache.warming.run import SCORES_PER_S, Run, Summary
-from local.postgres import Postgres
+from benchmarks import workloads
+from benchmarks.measure import Figure, figure, settle
+from benchmarks.peers import having
+from benchmarks.peers.library import NAME
 from local.valkey import Valkey
 
-USERS, JOBS, ROUNDS = 10_000, 100, 3
-READ_FOR_S = 8.0
-RECORD = {"score": 87.25, "skills": 80, "title": 70, "location": 60, "salary": 50, "seniority": 40, "at": 1_767_571_200}
-TABLES = f"""
-CREATE TABLE users (id bigint PRIMARY KEY, last_login timestamptz NOT NULL);
-CREATE TABLE job_views (job_id bigint NOT NULL, viewed_at timestamptz NOT NULL);
-CREATE INDEX ON users (last_login, id);
-INSERT INTO users SELECT n, now() - n * interval '1 second' FROM generate_series(1, {USERS}) n;
-INSERT INTO job_views SELECT n, now() FROM generate_series(1, {JOBS}) n;
-"""  # noqa: S608
-# Reads for a while at a steady pace and prints its latencies, in milliseconds. User 0 is not warmed by anybody.
-READER = """
-import sys, time
-from cache import CacheService
-cache = CacheService.from_url(sys.argv[1])
-record = {"score": 1.5, "skills": 1, "title": 1, "location": 1, "salary": 1, "seniority": 1, "at": 1}
-cache.set_match_scores(0, {job: record for job in range(100)})
-sys.stdin.readline()
-end, due = time.perf_counter() + float(sys.argv[2]), time.perf_counter()
-while due < end:
-    time.sleep(max(0.0, due - time.perf_counter()))
-    began = time.perf_counter()
-    assert len(cache.get_match_scores(0, range(100))) == 100
-    print((time.perf_counter() - began) * 1000)
-    due += 0.005
-"""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEPTHS: Final = (50, 100, 250, 500, 1000, 2500)
+_REPLY: Final = len(b"+OK\r\n")
 
 
-def score(_user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
-    return dict.fromkeys(jobs, RECORD)
+class RawSets:
+    """The most that SET allows: commands encoded beforehand, written to a socket, replies counted and not read.
 
+    Each stores the 22 bytes of a packed score under the caching strategy's key, without a TTL. While one batch is being
+    answered the next one is on its way.
+    """
 
-def warm(server: Valkey, database: Postgres, rate: float | None) -> float:
-    """Scores a second of one cold run."""
-    with closing(CacheService.from_url(server.url)) as cache, PostgresSource(database.url) as source:
-        summary = Run(cache, source, score, scores_per_s=rate).run()
-    assert summary.counts.computed == USERS * JOBS
-    return summary.counts.computed / summary.took_s
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def close(self) -> None:
+        self._socket.close()
 
-def write(server: Valkey) -> float:
-    """Scores a second of `set_match_scores` alone."""
-    scores = dict.fromkeys(range(1, JOBS + 1), RECORD)
-    with closing(CacheService.from_url(server.url)) as cache:
-        fences = {user: cache.fence(user, scores) for user in range(1, USERS + 1)}
+    def best_depth(self, users: Iterator[int], scores: int) -> int:
+        """The commands per batch that store most per second."""
+        return min(_DEPTHS, key=lambda depth: min(self.store(users, scores, depth) for _ in range(3)))
+
+    def store(self, users: Iterator[int], scores: int, depth: int) -> float:
+        """Stores 100 scores for each of the next users. The seconds that it took."""
+        batches = list(_encoded(users, scores, depth))
         began = time.perf_counter()
-        for user, fence in fences.items():
-            cache.set_match_scores(user, scores, fence=fence)
-        return USERS * JOBS / (time.perf_counter() - began)
+        for i, batch in enumerate(batches):
+            self._socket.sendall(batch)
+            if i:
+                self._await(depth)
+        self._await(scores - depth * (len(batches) - 1))
+        return time.perf_counter() - began
+
+    def _await(self, replies: int) -> None:
+        left = replies * _REPLY
+        while left:
+            left -= len(self._socket.recv(min(left, 1 << 16)))
 
 
-def read(server: Valkey) -> list[float]:
-    reader = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", READER, server.url, str(READ_FOR_S)],
-        input="\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [float(line) for line in reader.stdout.split()]
-
-
-def read_while_warming(server: Valkey, database: Postgres) -> list[float]:
-    is_over = threading.Event()
-
-    def stop_when_over(_summary: Summary) -> None:
-        if is_over.is_set():
-            sys.exit()  # this thread alone
-
-    def keep_warming() -> None:
-        with closing(CacheService.from_url(server.url)) as cache, PostgresSource(database.url) as source:
-            Run(cache, source, score, progress=stop_when_over).run()
-
-    thread = threading.Thread(target=keep_warming)
-    thread.start()
-    latencies = read(server)
-    is_over.set()
-    thread.join()
-    return latencies
-
-
-def main() -> int:
-    with Valkey() as server, Postgres() as database, redis.Redis(port=server.port) as raw:
-        engine = sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(TABLES)
-        engine.dispose()
-        writes, warmed, quiet, busy = [], [], [], []
-        for _ in range(ROUNDS):
-            raw.flushall()
-            writes.append(write(server))
-            raw.flushall()
-            warmed.append(warm(server, database, None))
-            raw.flushall()
-            quiet.append(read(server))
-            busy.append(read_while_warming(server, database))
-    print(f"set_match_scores alone   {statistics.median(writes):>9,.0f} scores/s  n={ROUNDS}")
-    print(f"warming, unbounded       {statistics.median(warmed):>9,.0f} scores/s  n={ROUNDS}")
-    for what, runs in (("alone", quiet), (f"beside warming at {SCORES_PER_S:,.0f}/s", busy)):
-        p50, p99 = ([statistics.quantiles(run, n=100)[at] for run in runs] for at in (49, 98))
-        print(
-            f"a reader {what:32} p50 {statistics.median(p50):.3f} ms  p99 {statistics.median(p99):.3f} ms "
-            f"(of {len(runs[0])} list views; p99 of each round {', '.join(f'{each:.2f}' for each in p99)})"
+def _encoded(users: Iterator[int], scores: int, depth: int) -> Iterator[bytes]:
+    some = islice(users, scores // workloads.JOBS_PER_USER)
+    keys = [workloads.key(user, job).encode() for user in some for job in workloads.job_list()]
+    for first in range(0, len(keys), depth):
+        yield b"".join(
+            b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$22\r\n%b\r\n" % (len(key), key, b"x" * 22)
+            for key in keys[first : first + depth]
         )
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def warm(*, quick: bool) -> list[Figure]:
+    """A million scores in rounds; in each round everybody stores scores of new users."""
+    return asyncio.run(_warm(rounds=2, users_per_round=20) if quick else _warm(rounds=10, users_per_round=1000))
+
+
+async def _warm(rounds: int, users_per_round: int) -> list[Figure]:
+    scores = users_per_round * workloads.JOBS_PER_USER
+    # Peers take up to fifty times as long and are not what is judged: a tenth of the scores does.
+    fewer = max(users_per_round // 10, 1)
+    users = count(1)
+    with Valkey() as server:
+        raw = RawSets(server.port)
+        depth = raw.best_depth(users, scores // 2)
+        peers = [peer(server.port) for is_async in (False, True) for peer in having("warm", is_async=is_async)]
+        rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+        rates_raw = []
+        for _ in range(rounds):
+            rates_raw.append(scores / raw.store(users, scores, depth))
+            for peer in peers:
+                some = users_per_round if peer.name == NAME else fewer
+                rates[peer.name].append(await _rate(peer, users, some))
+        for peer in peers:
+            await settle(peer.close())
+        raw.close()
+    others: dict[str, float | str] = {name: median(per_s) for name, per_s in rates.items() if name != NAME}
+    best_raw = f"raw SETs, {depth} deep"
+    against = [mine / sets for mine, sets in zip(rates[NAME], rates_raw, strict=True)]
+    return [
+        figure("warm", "scores stored", "per second", rates[NAME], peers={best_raw: median(rates_raw), **others}),
+        figure("warm", "the same", f"× {best_raw}", against, bound=1.0, at_least=True),
+    ]
+
+
+async def _rate(peer: Any, users: Iterator[int], number: int) -> float:
+    jobs = workloads.job_list()
+    scores = {user: workloads.scores(user, jobs) for user in islice(users, number)}
+    began = time.perf_counter()
+    await settle(peer.warm(scores))
+    return number * len(jobs) / (time.perf_counter() - began)

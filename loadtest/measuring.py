@@ -115,4 +115,5 @@ class _Writer:
                 if name == "session":
                     yield Task(flows.start_session(i, value))
                 else:
-                    yield Task(flows.set_value(keys.company(i) if name == "company" else keys.ijp(i), value, ttl_s))
+                    key = keys.company(i) if name == "company" else keys.ijp(i)
+                    yield Task(flows.set_value(name, key, value, ttl_s))

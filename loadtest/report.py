@@ -1,4 +1,4 @@
-"""The files of a run: `verdict.json` and `report.html`, which needs no other file."""
+"""The files of a run: `verdict.json`, `report.html` (needs no other file), `junit.xml` and `summary.md`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from html import escape
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from loadtest import plots, texts, verdict
+from cache.nodes import NODE_TYPES
+from loadtest import cifiles, plots, sizing, texts, verdict
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from cache import Catalog
     from loadtest.result import Result
     from loadtest.verdict import Judgement
 
@@ -23,7 +25,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1r
 table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}
 td.n,th.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
-.verdict{font-weight:700}svg{max-width:100%;height:auto}
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0}
+@media print{body{color:#000}}.verdict{font-weight:700}svg{max-width:100%;height:auto}
 """
 
 
@@ -48,11 +51,13 @@ def check_folder(folder: Path) -> None:
 
 
 def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
-    """Writes both files; returns what verdict.json holds."""
+    """Writes all files; returns what verdict.json holds."""
     document = verdict.as_json(result, judgement, versions(result))
     try:
         (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n")
         (folder / "report.html").write_text(html(result, judgement, document))
+        (folder / "junit.xml").write_text(cifiles.junit(result, judgement))
+        (folder / "summary.md").write_text(cifiles.markdown(result, judgement))
     except OSError as error:
         raise LoadTestError(f"the report could not be written to {folder}: {error.strerror}.") from None
     return document
@@ -67,9 +72,11 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
         f"({judgement.exit_code.name}).</p>",
         _paragraphs(texts.remarks(result)),
         "<h2>Verdict</h2>" + _verdict_table(judgement),
-        ("<h2>Faults</h2>" + _paragraphs(texts.fault_lines(result))) if result.faults else "",
-        "<h2>Hit rate over virtual time</h2>" + plots.hit_rates(result, judgement),
-        "<h2>Memory</h2>" + _sizing_table(result, judgement) + plots.memory(result),
+        ("<h2>Faults</h2>" + _numbered(texts.fault_lines(result))) if result.faults else "",
+        "<h2>Hit rate over virtual time</h2>" + _pictures(plots.hit_rates(result, judgement)),
+        "<h2>Memory</h2>" + _sizing_table(result, judgement) + _projection_table(result.scenario.catalog),
+        _pictures([plots.memory(result), plots.activity(result)] if result.activity else [plots.memory(result)]),
+        "<h2>What misses cost</h2>" + _paragraphs(texts.cost_lines(result)),
         "<h2>Warming</h2>" + _paragraphs(texts.warming_lines(result)),
         "<h2>How it was counted</h2>" + _paragraphs(texts.counting_lines(result)),
         "<h2>Assumptions</h2>" + _pairs(document["assumptions"].items()),
@@ -117,6 +124,27 @@ def _sizing_table(result: Result, judgement: Judgement) -> str:
     )
 
 
+def _projection_table(catalog: Catalog) -> str:
+    """Everything resident at once, by the model and by the allocator of ElastiCache's engine."""
+    rows = []
+    for layout in sizing.LAYOUTS:
+        for users in (10_000, 100_000):
+            total = sizing.project(catalog, users, layout, "jemalloc").total
+            planned = texts.plan_bytes(catalog) * users / catalog.ijp.item_count
+            shares = [texts.share_of_node(total, node.usable_bytes) for node in NODE_TYPES.values()]
+            rows.append((layout, f"{users:,}", texts.megabytes(planned), texts.megabytes(total), *shares))
+    head = ("layout", "users", "planned", "by the model", *NODE_TYPES)
+    return (
+        "<p>Everything that is planned resident at once, by the model of jemalloc's size classes "
+        "(<code>python -m loadtest size</code> checks it against the server):</p>"
+        + _table(head, rows, numbers=range(1, len(head)))
+    )
+
+
+def _pictures(svgs: list[str]) -> str:
+    return f'<div class="pictures">{"".join(f"<figure>{svg}</figure>" for svg in svgs)}</div>'
+
+
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: range) -> str:
     def cells(tag: str, row: tuple[str, ...]) -> str:
         return "".join(
@@ -130,6 +158,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: rang
 
 def _pairs(items: Iterable[tuple[str, Any]]) -> str:
     return _table(("name", "value"), [(escape(str(name)), escape(str(value))) for name, value in items], range(0))
+
+
+def _numbered(lines: list[str]) -> str:
+    """With the numbers that mark them in the pictures."""
+    return f"<ol>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ol>"
 
 
 def _paragraphs(lines: list[str]) -> str:

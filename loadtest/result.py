@@ -49,6 +49,8 @@ class Result:
     faults: tuple[Fault, ...] = ()
     memory: list[Memory] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    # {virtual hour: [scores computed by warming, invalidations of users and jobs]}
+    activity: dict[int, list[int]] = field(default_factory=dict)
     warming: WarmingCounts = field(default_factory=WarmingCounts)
     warming_commands: int = 0
     warming_runs: int = 0

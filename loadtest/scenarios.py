@@ -56,6 +56,7 @@ class Scenario:
     warming: str
     warming_active_days: int
     resolution_s: int
+    usd_per_enrichment: float
     ttl_s: dict[str, int] = field(default_factory=dict)
     targets: dict[str, float] = field(default_factory=dict)
 
@@ -96,6 +97,7 @@ _POSITIVE: Final = (
 )
 _NOT_NEGATIVE: Final = (
     *("popularity_exponent", "vacancy_turnover_per_day", "job_updates_per_day", "company_refreshes_per_day"),
+    "usd_per_enrichment",
 )
 
 

@@ -63,7 +63,7 @@ def show(result: Result, judgement: Judgement) -> None:
     out.print(_sizing_table(judgement))
     for line in [*texts.remarks(result), *texts.notes(judgement), *texts.fault_lines(result)]:
         out.print(line)
-    for line in [*texts.warming_lines(result), *texts.counting_lines(result)]:
+    for line in [*texts.cost_lines(result), *texts.warming_lines(result), *texts.counting_lines(result)]:
         out.print(line)
 
 

@@ -95,6 +95,23 @@ def warming_lines(result: Result) -> list[str]:
     return lines
 
 
+def cost_lines(result: Result) -> list[str]:
+    """What the misses cost: scores computed, calls of the enrichment service and their money."""
+    if not result.ran_s:
+        return []
+    per_day = DAY_S / result.ran_s
+    scores = result.stats.counts("match").computes * per_day
+    calls = result.stats.counts("company").computes * per_day
+    lookups = result.stats.counts("company").lookups * per_day
+    price = result.scenario.usd_per_enrichment
+    warmed = result.warming.computed * per_day
+    return [
+        f"Misses cost {scores:,.0f} score computations a day (warming {warmed:,.0f} more) and {calls:,.0f} calls of "
+        f"the enrichment service: {30 * calls * price:,.2f} USD a month at {price:g} USD each, instead of "
+        f"{30 * lookups * price:,.2f} USD without a cache."
+    ]
+
+
 def _start(result: Result) -> str:
     if result.population is None:
         return "The cache was empty when the log began."

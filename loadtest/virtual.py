@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
 
+_INVALIDATING: Final = (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB, Action.REPLACE_VACANCY)
 # The strategy's own loop computes 16 million scores a day at 10,000 users: it is run on this many.
 EVERYTHING_USERS: Final = 500
 
@@ -158,6 +159,8 @@ class _Driver(Driver):
             else:
                 if operation.action is Action.LOGIN:
                     self.result.counts.visits[operation.user] += 1
+                if operation.action in _INVALIDATING:
+                    self._active(now)[1] += 1
                 for call in self._platform.calls(operation, START_EPOCH_S + now):
                     (logins if call.call is Call.START_SESSION else tasks).append(self.task(call))
         self.pipeline.run(logins)
@@ -167,6 +170,9 @@ class _Driver(Driver):
         super().session_done(call, task)
         if task.answer is None:  # the token has expired: the page sends the user to the login
             self.pipeline.call(self.flows.start_session(call.user, self.origins.session))
+
+    def _active(self, now: int) -> list[int]:
+        return self.result.activity.setdefault(now // HOUR_S, [0, 0])
 
     # -- appointments: samples and faults -----------------------------------------------------------------------
 
@@ -222,8 +228,7 @@ class _Driver(Driver):
         self.pipeline.is_down = lost
         if not lost:
             self._flush()
-            self.flows.pending.begin()
-            self.flows.pending.applied()
+            self.flows.pending.applied(self.flows.pending.begin())
 
     def _sample(self, at_s: int) -> None:
         if not self.pipeline.is_down:
@@ -233,10 +238,11 @@ class _Driver(Driver):
     # -- warming -----------------------------------------------------------------------------------------------
 
     def _warm_active(self) -> None:
-        before = self.pipeline.commands_sent
+        before, computed = self.pipeline.commands_sent, self.result.warming.computed
         self.result.warming = self._warm(self._platform.active_users(self.clock.now()), self.result.warming)
         self.result.warming_commands += self.pipeline.commands_sent - before
         self.result.warming_runs += 1
+        self._active(self.result.ran_s)[0] += self.result.warming.computed - computed
 
     def _warm(self, users: Sequence[int], counts: WarmingCounts | None = None) -> WarmingCounts:
         counts = counts or WarmingCounts()

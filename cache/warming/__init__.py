@@ -15,6 +15,9 @@ lengthened. A list's version covers the generations of its jobs, so that an inva
 stamp lies with the scores: whatever removes them removes it. Every write carries the generations that were read before
 its scores were computed; one that an invalidation overtook is refused.
 
+In layout keys on a cluster, a chunk that one shard did not answer may leave stamps behind: such a user's missing scores
+are computed when they are asked for.
+
 The lists lie on the server too (`recall`, `remember`), so that the next run may be another process. Without them it
 reads more, and computes no more.
 """
@@ -236,10 +239,12 @@ class Warmer:
         return plans
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
+        flows = self._flows
+        for plan in plans:
+            flows.will_compute_scores(plan.user)
         computed: dict[int, dict[int, dict[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
-        flows = self._flows
         now, ttl_s = int(flows.clock.now()), flows.catalog.match.ttl_s
         batch: list[Command] = []
         sizes: list[tuple[int, int]] = []
@@ -257,6 +262,7 @@ class Warmer:
             batch += written
             sizes.append((len(written), len(entries)))
         replies: Any = yield Send(tuple(batch))
+        flows.forget_near(*(keys.match(plan.user) for plan in plans))
         if isinstance(replies, Unavailable):
             counts.users_unanswered += len(plans)
             return

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 POPULAR_JOBS: Final = 100
 ACTIVE_WITHIN: Final = timedelta(days=7)
-# Little to a server that takes 150,000 (`python -m benchmarks.warming`), and enough: 100,000 users are renewed within
-# 17 minutes, once a day.
+# Little to a server that takes 150,000 (`python -m benchmarks.warming_run`), and enough: 100,000 users are renewed
+# within 17 minutes, once a day.
 SCORES_PER_S: Final = 10_000.0
 # A chunk is two round trips and one write. Readers are served between chunks: so a bounded run makes them small, as
 # much as it may write in this time.

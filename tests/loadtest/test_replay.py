@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 HEAD = "timestamp,cache_type,user_id,item_id,operation\n"
 SMALL = scenarios.load("small").changed(users=150, days=3, warming="off")
 OPERATION = {
-    Call.MATCH_SCORES: ("match", "get"), Call.COMPANY: ("company", "get"), Call.IJP: ("ijp", "get"),
-    Call.GET_SESSION: ("session", "get"), Call.START_SESSION: ("session", "start"),
-    Call.END_SESSION: ("session", "end"), Call.UPDATE_IJP: ("ijp", "update"),
-    Call.INVALIDATE_JOB: ("match", "invalidate"), Call.SET_COMPANY: ("company", "set"),
+    Call.MATCH_SCORES: ("match", "get"),
+    Call.COMPANY: ("company", "get"),
+    Call.IJP: ("ijp", "get"),
+    Call.GET_SESSION: ("session", "get"),
+    Call.START_SESSION: ("session", "start"),
+    Call.END_SESSION: ("session", "end"),
+    Call.UPDATE_IJP: ("ijp", "update"),
+    Call.INVALIDATE_JOB: ("match", "invalidate"),
+    Call.SET_COMPANY: ("company", "set"),
 }
 
 
