@@ -26,6 +26,8 @@ from loadtest.virtual import Memory, Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from redis.credentials import CredentialProvider
+
     from cache import Catalog
     from loadtest.scenarios import Scenario
 
@@ -51,6 +53,7 @@ class Live:
     layout: str
     url: str
     fire: Callable[[str, float], None]  # (request name, milliseconds)
+    credential_provider: CredentialProvider | None = None
     visits: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,8 +62,15 @@ class Live:
         self.platform = Platform(self.scenario, self.people)
         self.origins = Origins(self.scenario.catalog, self.seed, int(time.time()))
         try:
-            self._service = CacheService.from_url(self.url, layout=self.layout, catalog=self.scenario.catalog)
-            self._client = redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=2)
+            self._service = CacheService.from_url(
+                self.url,
+                credential_provider=self.credential_provider,
+                layout=self.layout,
+                catalog=self.scenario.catalog,
+            )
+            self._client = redis.Redis.from_url(
+                self.url, credential_provider=self.credential_provider, socket_timeout=5, socket_connect_timeout=2
+            )
             self._client.ping()
         except (ValueError, redis.RedisError) as error:
             raise LoadTestError(f"no cache answers at {_without_password(self.url)}: {error}.") from None

@@ -6,6 +6,7 @@ validate`. From a cold start the hit rates are UNDECIDED; `--stationary-start` f
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from itertools import count
@@ -18,8 +19,9 @@ import gevent
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
+from cache.elasticache import IamCredentials
 from loadtest import scenarios, terminal, verdict
-from loadtest.errors import ExitCode, LoadTestError
+from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live import Live
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
@@ -52,6 +54,8 @@ def _options(parser: Any) -> None:
     add("--seed", type=int, default=1, help="seed of the behaviour")
     add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
     add("--sessions-per-user-day", type=float, help="instead of the scenario's: real days are long")
+    add("--iam-user", help="sign in at ElastiCache as this user; needs --iam-cache, AWS_REGION and AWS keys")
+    add("--iam-cache", help="the replication group that the user is of")
     add("--stationary-start", action="store_true", help="write the stationary state first, so that rates are judged")
 
 
@@ -87,11 +91,22 @@ def _connect(environment: Any) -> None:
         scenario = scenarios.load(options.scenario, Path(options.scenarios))
         if options.sessions_per_user_day is not None:
             scenario = scenario.changed(sessions_per_user_day=options.sessions_per_user_day)
-        _run.live = Live(scenario, options.seed, options.layout, environment.host or Person.host, request)
+        _run.live = Live(
+            scenario, options.seed, options.layout, environment.host or Person.host, request, _credentials(options)
+        )
     except LoadTestError as error:
         print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(int(error.exit_code))
     _run.is_stationary = options.stationary_start
+
+
+def _credentials(options: Any) -> IamCredentials | None:
+    if not options.iam_user:
+        return None
+    region = os.environ.get("AWS_REGION")
+    if not options.iam_cache or not region:
+        raise ScenarioError("--iam-user needs --iam-cache, the replication group's id, and AWS_REGION.")
+    return IamCredentials(options.iam_user, options.iam_cache, region)
 
 
 @events.test_start.add_listener

@@ -77,7 +77,9 @@ def is_valid(token: str, user: str, access: IamAccess, now: float) -> bool:
 
 
 def _signature(secret: str, host: str, query: Mapping[str, str], scope: list[str]) -> bytes:
-    canonical_query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items()))
+    canonical_query = "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(query.items())
+    )
     no_payload = hashlib.sha256(b"").hexdigest()
     canonical = f"GET\n/\n{canonical_query}\nhost:{host}\n\nhost\n{no_payload}"
     to_sign = "\n".join(

@@ -98,10 +98,10 @@ def test_a_stack_comes_up_as_declared_stays_and_goes(
 
     assert {step for step, _ in engine.preview()} == {"create"}
     assert seen(local_aws) == NOTHING
-    engine.up({"protectData": "false"})
+    engine.up({"protectData": False})
     assert seen(local_aws) == declared_as_seen(stacks[name])
     assert_servers_are_as_declared(local_aws, stacks[name])
-    engine.up({"protectData": "false"})
+    engine.up({"protectData": False})
     assert engine.steps == []
     assert engine.refresh() == {}
     engine.destroy()
@@ -166,7 +166,7 @@ def test_a_node_more_and_a_parameter_changed_reach_the_servers(prod_is_up: tuple
     with administrator(aws) as client:
         client.set("ijp:1", "kept")
 
-    engine.up({"cacheNodes": "3", "parameterOverrides": '{"timeout": "300"}'})
+    engine.up({"cacheNodes": 3, "parameterOverrides": {"timeout": "300"}})
 
     with administrator(aws, 2) as third:
         assert third.info("replication")["master_link_status"] == "up"
@@ -241,7 +241,7 @@ def test_the_next_up_mends_what_a_failure_left(
     operation: str, prod_is_up: tuple[LocalAws, Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws, engine = prod_is_up
-    engine.up({"protectData": "false"})  # else the buckets keep their logs
+    engine.up({"protectData": False})  # else the buckets keep their logs
     engine.destroy()
     send = aws.cloud.send
 
