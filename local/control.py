@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # What a daemon writes into its state folder once it answers.
 FILE: Final = "daemon.json"
+# It holds this for as long as it lives.
+LOCK: Final = "lock"
 _ROOT: Final = Path(__file__).parent.parent
 
 
@@ -42,14 +45,15 @@ class Running:
 
     def down(self) -> None:
         """Ends it with all that it runs; returns once it has ended."""
-        with self._connection() as connection, contextlib.suppress(EOFError, OSError):
-            connection.send_bytes(b"down")
-            connection.recv_bytes()
+        self._wait(b"down")
 
     def wait_for_the_end(self) -> None:
         """Returns once it has ended by itself."""
+        self._wait(b"wait")
+
+    def _wait(self, word: bytes) -> None:
         with contextlib.suppress(EOFError, OSError), self._connection() as connection:
-            connection.send_bytes(b"wait")
+            connection.send_bytes(word)
             connection.recv_bytes()
 
     @contextlib.contextmanager
@@ -71,6 +75,8 @@ class Running:
 
 def find(folder: Path) -> Running | None:
     """The daemon of a state folder; None if none lives."""
+    if not _is_locked(folder / LOCK):
+        return None
     try:
         known = json.loads((folder / FILE).read_text())
         running = Running(
@@ -83,6 +89,18 @@ def find(folder: Path) -> Running | None:
     except (OSError, ValueError, KeyError, EOFError, AuthenticationError):
         return None
     return running
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether a living daemon holds the lock; a number of a process or a port may be somebody else's by now."""
+    try:
+        with file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def start(folder: Path, environment: Mapping[str, str]) -> Running:

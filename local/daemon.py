@@ -9,6 +9,7 @@ anew.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ import shutil
 import signal
 import sys
 import threading
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +29,7 @@ from local.aws.cloud import Cloud
 from local.aws.provider import ProviderServer
 from local.aws.resources import Resources
 from local.certificates import write_private
-from local.control import FILE
+from local.control import FILE, LOCK
 from local.valkey import HOST
 
 # The command that started the daemon connects at once, or has died.
@@ -44,17 +46,22 @@ class Daemon:
         self._command = threading.Lock()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.waiting: list[Connection] = []  # they learn of the end by its closing them
+        self._is_closing = False
 
     def serve(self) -> None:
         first = threading.Timer(_FIRST_COMMAND_WITHIN_S, self._end_if_idle)
         first.daemon = True
         first.start()
-        while True:
+        while not self._is_closing:
             try:
                 connection = self._listener.accept()
-            except (OSError, EOFError):  # somebody without the key, or the end
+            except (OSError, EOFError, AuthenticationError):  # somebody without the key, or the end
                 continue
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        self._is_closing = True
+        self._listener.close()
 
     def _end_if_idle(self) -> None:
         if not len(self._resources) and self._command.acquire(blocking=False):
@@ -99,10 +106,12 @@ def main(folder: Path) -> None:
     key = (f"LOCAL{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30))
     authkey = secrets.token_bytes(32)
     with (
+        (folder / LOCK).open("w") as lock,
         Cloud() as cloud,
         Caches(folder, dict([key])) as caches,
-        contextlib.closing(Listener((HOST, 0), authkey=authkey)) as listener,
     ):
+        listener = Listener((HOST, 0), authkey=authkey)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         resources = Resources(cloud, caches)
         with ProviderServer(resources) as server:
             daemon = Daemon(resources, caches, listener)
@@ -124,6 +133,7 @@ def main(folder: Path) -> None:
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             daemon.ended.get()
+            daemon.close()
     shutil.rmtree(folder, ignore_errors=True)
     for connection in daemon.waiting:
         with contextlib.suppress(OSError):

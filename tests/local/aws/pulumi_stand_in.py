@@ -11,10 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
-from tests.local.aws.engine import Engine, EngineError
-
 
 def main(log: Path, *arguments: str) -> int:
     here = Path.cwd()
@@ -31,6 +27,9 @@ def main(log: Path, *arguments: str) -> int:
         with next(here.glob("Pulumi.*.yaml")).open("a") as settings:  # as the real one does with a new stack
             settings.write("encryptionsalt: v1:of-this-folder\n")
         return 0
+    sys.path.insert(0, str(Path(__file__).parents[3]))
+    from tests.local.aws.engine import Engine, EngineError  # seconds, so only where it is needed
+
     stack = arguments[arguments.index("--stack") + 1]
     port = int(os.environ["PULUMI_DEBUG_PROVIDERS"].removeprefix("aws:"))
     with contextlib.closing(Engine(port, stack, here / f"Pulumi.{stack}.yaml")) as engine:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ import redis
 import yaml
 
 from local import control
+from local.errors import LocalError
+from local.workspace import Workspace
 from tests.infra.stack import ROOT
 
 if TYPE_CHECKING:
@@ -66,6 +69,9 @@ class Machine:
     def calls(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def environment_without_keys(self) -> dict[str, str]:
+        return Workspace(ROOT, "prod", self.state).environment(None)
+
     def daemon_pid(self) -> int:
         return int(json.loads((self.state / "daemon.json").read_text())["pid"])
 
@@ -90,10 +96,15 @@ def checkout() -> dict[str, str]:
     return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in listed if (ROOT / name).is_file()}
 
 
-def test_a_stack_comes_up_is_used_and_goes(machine: Machine) -> None:
+def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) -> None:
     before = checkout()
 
-    machine.local("up", "--stack", "scale-up")
+    # So few people are too few for a verdict: exit code 5, every time.
+    short = ("-u", "40", "-r", "40", "-t", "2s")
+    report = ("--report", str(tmp_path / "report"))
+    rehearsed = machine.local("rehearse", "--stack", "scale-up", "--keep", *report, "--", *short, check=5)
+    assert "40 of the scenario's 400 users took part" in rehearsed.stdout
+    assert "match.list" in (tmp_path / "report" / "load-test.html").read_text()
     outputs = json.loads(machine.local("outputs", "--stack", "scale-up", "--json").stdout)
     local = outputs.pop("local")
     keys = local["environment"]
@@ -138,46 +149,57 @@ def test_pulumi_gets_a_copy_its_own_state_and_no_account(machine: Machine) -> No
 
 
 def test_a_command_that_dies_leaves_nothing(machine: Machine) -> None:
-    machine.local("up", "--stack", "scale-up")
-    daemon = machine.daemon_pid()
-    running = control.find(machine.state)
-    assert running is not None
-
-    killed = subprocess.Popen(
-        [sys.executable, "-c", _DIES_IN_A_COMMAND, str(machine.state)], cwd=ROOT, stdout=subprocess.PIPE
+    running = control.start(machine.state, machine.environment_without_keys())
+    dying = subprocess.Popen(
+        [sys.executable, "-c", _STAYS_IN_A_COMMAND, str(machine.state)], cwd=ROOT, stdout=subprocess.PIPE
     )
-    assert killed.stdout is not None
-    with killed.stdout as said:
-        said.readline()
-        killed.kill()
-    killed.wait()
+    assert dying.stdout is not None
+    with dying.stdout as said:
+        assert said.readline() == b"in it\n"
+        with pytest.raises(LocalError, match="another command runs on this stack"), running.command():
+            pass
+        dying.kill()
+    dying.wait()
 
     running.wait_for_the_end()
+
     assert not machine.state.exists()
-    while Path(f"/proc/{daemon}").exists():  # it has let go of everything, and ends; the test's time limit ends this
-        os.sched_yield()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.provider_port))
 
 
-_DIES_IN_A_COMMAND = """
-import sys, pathlib
+_STAYS_IN_A_COMMAND = """
+import pathlib, signal, sys
 from local import control
 with control.find(pathlib.Path(sys.argv[1])).command():
     print("in it", flush=True)
-    sys.stdin.read()
-    import time; time.sleep(300)
+    signal.pause()
 """
 
 
 def test_what_a_killed_daemon_left_is_no_hindrance(machine: Machine) -> None:
-    machine.local("up", "--stack", "scale-up")
+    control.start(machine.state, machine.environment_without_keys())
+    (machine.state / "backend").mkdir()
     os.kill(machine.daemon_pid(), signal.SIGKILL)
+    while control.find(machine.state):
+        os.sched_yield()
 
-    again = machine.local("up", "--stack", "scale-up")
+    again = machine.local("preview", "--stack", "scale-up")
 
     assert "has ended, and the stack with it. This starts from nothing." in again.stderr
-    assert json.loads(machine.local("outputs", "--stack", "scale-up", "--json").stdout)["cluster_mode"] is False
-    assert "is down; nothing of it is left" in machine.local("down", "--stack", "scale-up").stdout
-    assert "is not up here" in machine.local("down", "--stack", "scale-up").stdout
+    assert not machine.state.exists()
+
+
+def test_down_ends_everything_at_once(machine: Machine) -> None:
+    running = control.start(machine.state, machine.environment_without_keys())
+
+    told = machine.local("down", "--stack", "prod").stdout
+
+    assert told == "Stack prod is down; nothing of it is left.\n"
+    assert not machine.state.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.provider_port))
+    assert machine.local("down", "--stack", "prod").stdout == "Stack prod is not up here.\n"
 
 
 def test_without_the_command_line_it_says_where_to_get_it(machine: Machine) -> None:
@@ -208,8 +230,6 @@ def test_wrong_usage_is_one_sentence(arguments: tuple[str, ...], code: int, told
 
 
 def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
-    from local.workspace import Workspace
-
     shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
     (tmp_path / "Pulumi.dev.yaml").write_text(
         yaml.safe_dump(
