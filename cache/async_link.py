@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from redis.asyncio.retry import Retry
@@ -113,8 +114,7 @@ class AsyncPool:
         """Closes one that must not be used again."""
         if self.is_current(connection):
             self._alive -= 1
-        with suppress(*TROUBLE):
-            await connection.disconnect(nowait=True)
+        await _end(connection)
         if self._waiting:
             self._connect_one()
 
@@ -124,18 +124,15 @@ class AsyncPool:
         self._alive = 0
         idle, self._idle = self._idle, deque()
         for connection in idle:
-            with suppress(*TROUBLE):
-                await connection.disconnect(nowait=True)
+            await _end(connection)
         if self._waiting:
             self._connect_one()
 
     async def close(self) -> None:
-        """Ends what is being connected, too."""
+        """Waits for what is being connected, at most as long as that may take, and ends it too."""
+        self._refuse_waiting(RedisConnectionError("the service was closed"))
         await self.clear()
-        connecting = list(self._connecting)
-        for task in connecting:
-            task.cancel()
-        await asyncio.gather(*connecting, return_exceptions=True)
+        await asyncio.gather(*self._connecting)
 
     async def _wait(self) -> Connection:
         waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
@@ -147,6 +144,12 @@ class AsyncPool:
             if not waiter.cancelled() and waiter.exception() is None:
                 self.give(waiter.result())  # it came at the very moment that the caller left
             raise
+
+    def _refuse_waiting(self, reason: Exception) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(reason)
 
     def _connect_one(self) -> None:
         if self._alive < self._size and len(self._connecting) < CONNECT_AT_ONCE:
@@ -164,25 +167,24 @@ class AsyncPool:
         connection = None
         try:
             connection = self._make()
+            connection.cache_transport = None
             connection.cache_epoch = epoch
             connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
             async with Deadline(CONNECT_TIMEOUT_S):
                 await connection.connect()
-        except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
+        except BaseException as error:
             if epoch == self._epoch:
                 self._alive -= 1
-            reason = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
-            waiting, self._waiting = self._waiting, deque()
-            for waiter in waiting:
-                if not waiter.done():
-                    waiter.set_exception(reason)
             if connection is not None:
-                await connection.disconnect(nowait=True)
+                await _end(connection)
+            if not isinstance(error, Exception):
+                raise
+            self._refuse_waiting(error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error)))
             return
         if epoch == self._epoch:
             self.give(connection)
             return
-        await connection.disconnect(nowait=True)
+        await _end(connection)
 
 
 class AsyncLink:
@@ -197,14 +199,7 @@ class AsyncLink:
         pending: Pending,
         max_connections: int,
     ) -> None:
-        # The deadlines are this link's own: redis-py's cost a task each, and run on while the loop is busy elsewhere.
-        no_retries: Any = Retry
-        options = {
-            **options,
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            "retry": no_retries(NoBackoff(), 0),
-        }
+        options = own_deadlines(options)
         self._gate = Gate(breaker, pending, on_failure=self._failed)
         self._new_pool = partial(
             AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
@@ -252,7 +247,7 @@ class AsyncLink:
             connection = await self._pool.take()
             try:
                 await connection.send_packed_command(pack(batch), check_health=False)
-                answers = [await _read(connection) for _ in batch]
+                answers = [await read_reply(connection) for _ in batch]
             except BaseException:
                 await self._pool.drop(connection)
                 raise
@@ -264,11 +259,38 @@ class AsyncLink:
         return answers
 
 
-async def _read(connection: Connection) -> Reply:
+def own_deadlines(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without redis-py's deadlines: they cost a task each, and run on while the loop is busy elsewhere."""
+    no_retries: Any = Retry
+    return {
+        **options,
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": no_retries(NoBackoff(), 0),
+        "redis_connect_func": partial(_on_connect, options.get("redis_connect_func")),
+    }
+
+
+async def read_reply(connection: Connection) -> Reply:
+    """The next reply; an error that the server answered is one too."""
     try:
         return await connection.read_response()
     except ResponseError as error:  # an answer like any other: those behind it must be read too
         return error
+
+
+async def _on_connect(clients_own: Callable[[Connection], Any] | None, connection: Connection) -> None:
+    connection.cache_transport = connection._writer.transport
+    answer = connection.on_connect() if clients_own is None else clients_own(connection)
+    if isawaitable(answer):
+        await answer
+
+
+async def _end(connection: Connection) -> None:
+    if connection.cache_transport is not None:
+        connection.cache_transport.abort()  # under TLS a polite end would wait for the server's part in it
+    with suppress(*TROUBLE):
+        await connection.disconnect(nowait=True)
 
 
 async def _is_usable(connection: Connection) -> bool:

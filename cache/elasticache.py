@@ -45,7 +45,7 @@ class IamCredentials(CredentialProvider):
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("botocore") is None:
-            raise ImportError("IamCredentials signs with botocore. Install it: pip install roleferry-cache[elasticache]")
+            raise ImportError("IamCredentials needs botocore. Install it: pip install 'roleferry-cache[elasticache]'")
 
     def get_credentials(self) -> tuple[str, str]:
         """(user, token). Raises what botocore raises where there are no keys to sign with."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_ID: Final = 2**63 - 1
 JOB_GENERATIONS: Final = "job:generations"
+WARMED_LISTS: Final = "warming:lists"
+WARMING_RUN: Final = "warming:run"
 
 
 def checked(name: str, identifier: int) -> int:

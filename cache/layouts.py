@@ -39,6 +39,12 @@ class Scores:
     job_generations: dict[int, bytes | None]
     misses: dict[str, int] = field(default_factory=dict)
     newer: set[int] = field(default_factory=set)
+    stored: Sequence[Any] = ()
+
+    def left_s(self, now: float) -> float:
+        """How long all of what was found stays: until the first of the stored scores expires."""
+        heads = [codec.score_head(raw) for raw in self.stored if raw is not None]
+        return min((head[0] - now for head in heads if head and head[0] > now), default=0.0)
 
     def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
         """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
@@ -162,7 +168,7 @@ class HashLayout:
             values = list(map(stored.get, keys.score_fields(job_ids)))
         else:
             user_generation, *values = stored
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
         _judge_all(scores, job_ids, values, generations, now)
         return scores
 
@@ -230,7 +236,7 @@ class KeysLayout:
         values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
         if user_generation == commands.WRONG_TYPE:
             user_generation = None
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
                 _miss(scores, stats.ABSENT)

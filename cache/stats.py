@@ -24,7 +24,7 @@ MISS_REASONS: Final = (ABSENT, INVALIDATED, UNDECODABLE, UNAVAILABLE)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one cache type has seen. `misses` by reason.
+    """What one cache type has seen. `misses` by reason; `near_hits` are those of the hits that asked no server.
 
     `computes` are values that the caller's function gave, `compute_s` the seconds that it took, `errors` the calls of
     it that raised. `waits` are lookups that waited for another caller's compute. `refused_writes` are late ones,
@@ -39,6 +39,7 @@ class Counts:
     errors: int = 0
     waits: int = 0
     dropped_writes: int = 0
+    near_hits: int = 0
 
     @property
     def lookups(self) -> int:
@@ -51,10 +52,14 @@ class Counts:
 
 
 class _Tally:
-    __slots__ = ("compute_s", "computes", "dropped_writes", "errors", "hits", "misses", "refused_writes", "waits")
+    __slots__ = (
+        *("compute_s", "computes", "dropped_writes", "errors"),
+        *("hits", "misses", "near_hits", "refused_writes", "waits"),
+    )
 
     def __init__(self) -> None:
         self.hits = self.computes = self.refused_writes = self.errors = self.waits = self.dropped_writes = 0
+        self.near_hits = 0
         self.compute_s = 0.0
         self.misses = dict.fromkeys(MISS_REASONS, 0)
 
@@ -121,6 +126,16 @@ class Stats:
             self._data_reads += data_reads
             self._bookkeeping_reads += bookkeeping_reads
 
+    def near_hits(self, cache_type: str, count: int) -> None:
+        """Lookups that the near cache answered."""
+        request = _request.get()
+        with self._lock:
+            if request is not None:
+                request.hits += count
+            tally = self._tally(cache_type)
+            tally.hits += count
+            tally.near_hits += count
+
     def computed(self, cache_type: str, count: int, took_s: float) -> None:
         with self._lock:
             tally = self._tally(cache_type)
@@ -161,6 +176,7 @@ class Stats:
                 tally.errors,
                 tally.waits,
                 tally.dropped_writes,
+                tally.near_hits,
             )
 
     def names(self) -> tuple[str, ...]:

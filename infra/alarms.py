@@ -154,8 +154,8 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
         yield Alarm(
             settings.names.of(f"{name}-telemetry"),
             "telemetry",
-            f"No counts of {name} were published for half an hour: its hit rate is not watched. Likely: the application "
-            "is down, lost its permission to publish metrics, or publishes in another namespace.",
+            f"No counts of {name} were published for half an hour: its hit rate is not watched. Likely: the "
+            "application is down, lost its permission to publish metrics, or publishes in another namespace.",
             counts(settings, cache_type, 900),
             # The application publishes 0 where nobody looked anything up: a quiet night is no failure.
             metric_math.or_if_missing("h+m", -1),

@@ -50,7 +50,7 @@ def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], n
 def measure(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
     """The hit rate of the week before `now` by cache type, in percent. Publishes nothing."""
     start, end = week(now)
-    return hit_rates(_sums(cloudwatch, namespace, list(least_lookups), start, end), least_lookups)
+    return hit_rates(sums(cloudwatch, namespace, list(least_lookups), start, end), least_lookups)
 
 
 def week(now: datetime) -> tuple[datetime, datetime]:
@@ -62,19 +62,20 @@ def week(now: datetime) -> tuple[datetime, datetime]:
     return end - timedelta(days=DAYS), end
 
 
-def hit_rates(sums: dict[tuple[str, str], float], least_lookups: dict[str, int]) -> dict[str, float]:
+def hit_rates(counted: dict[tuple[str, str], float], least_lookups: dict[str, int]) -> dict[str, float]:
     """Percent by cache type. One with fewer lookups than its least is left out: there is no baseline yet."""
     rates = {}
     for cache_type, least in least_lookups.items():
-        hits, misses = sums[cache_type, "CacheHits"], sums[cache_type, "CacheMisses"]
+        hits, misses = counted[cache_type, "CacheHits"], counted[cache_type, "CacheMisses"]
         if hits + misses >= least:
             rates[cache_type] = 100 * hits / (hits + misses)
     return rates
 
 
-def _sums(
+def sums(
     cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime
 ) -> dict[tuple[str, str], float]:
+    """Hits and misses between two full hours, by cache type and the metric's name."""
     series = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
         StartTime=start,
@@ -95,8 +96,8 @@ def _sums(
             for index, (cache_type, metric) in enumerate(series)
         ],
     )
-    sums = dict.fromkeys(series, 0.0)
+    totals = dict.fromkeys(series, 0.0)
     for page in pages:
         for result in page["MetricDataResults"]:
-            sums[series[int(result["Id"][1:])]] += sum(result["Values"])
-    return sums
+            totals[series[int(result["Id"][1:])]] += sum(result["Values"])
+    return totals

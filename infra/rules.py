@@ -15,7 +15,7 @@ from infra.windows import DailyWindow, WeeklyWindow
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from infra.settings import Settings
+    from infra.fields import Settings
 
     Breach: TypeAlias = tuple[str, Any, str]
     Rule: TypeAlias = Callable[[Settings, Collection[str]], Iterator[Breach]]

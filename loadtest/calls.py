@@ -50,6 +50,11 @@ class Origins:
         return {user: self.scores(user, jobs) for user, jobs in wanted.items()}
 
 
+def text_of(size_bytes: int) -> str:
+    """A value of this many bytes as JSON."""
+    return "x" * max(0, size_bytes - 2)
+
+
 def _padded(value: dict[str, Json], size_bytes: int) -> dict[str, Json]:
     """The value with a text that fills it up to about this size as JSON."""
     return value | {"text": "x" * max(0, size_bytes - 80)}

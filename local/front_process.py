@@ -15,6 +15,7 @@ import secrets
 import ssl
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,7 +145,7 @@ class Client(asyncio.Protocol):
         if self._server is not None:
             self._server.transport.resume_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._front.clients.discard(self)
         if self._server is not None:
             self._server.transport.close()
@@ -171,7 +172,7 @@ class Server(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._client.resume_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._client.close()
 
 
@@ -235,7 +236,8 @@ async def serve(settings: Mapping[str, Any]) -> None:
 
     async with contextlib.AsyncExitStack() as servers:
         for port, server_port in settings["ports"].items():
-            made = await loop.create_server(lambda to=server_port: Client(front, to), HOST, int(port), ssl=context)
+            client = partial(Client, front, server_port)
+            made = await loop.create_server(client, HOST, int(port), ssl=context)
             await servers.enter_async_context(made)
         await servers.enter_async_context(await asyncio.start_unix_server(control, settings["control"]))
         sys.stdout.buffer.write(READY)

@@ -82,11 +82,7 @@ class TlsFront:
                 start_new_session=True,
             )
         try:
-            assert self._guard.stdout is not None
-            with self._guard.stdout as said:
-                if said.readline() != READY:
-                    words = log.read_text().strip().rpartition("\n")[2]
-                    raise LocalError(f"The TLS front did not start on {', '.join(map(str, self._ports))}: {words}")
+            self._wait_until_ready(log)
         except BaseException:
             self.stop()
             raise
@@ -117,6 +113,13 @@ class TlsFront:
             self._guard.stdin.close()
         self._guard.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_until_ready(self, log: Path) -> None:
+        assert self._guard.stdout is not None
+        with self._guard.stdout as said:
+            if said.readline() != READY:
+                words = log.read_text().strip().rpartition("\n")[2]
+                raise LocalError(f"The TLS front did not start on {', '.join(map(str, self._ports))}: {words}")
 
     def _changeable(self) -> dict[str, Any]:
         return {

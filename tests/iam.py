@@ -24,9 +24,9 @@ OPERATORS_PASSWORD = "operators-own"  # noqa: S105
 ACCESS = IamAccess("prod-cache", "us-east-1", {"AKIDEXAMPLE": "key/with+signs"}, {USER: PASSWORD})
 
 
-def session(secret: str = "key/with+signs", token: str | None = None) -> botocore.session.Session:  # noqa: S107
+def session(signing_key: str = "key/with+signs", token: str | None = None) -> botocore.session.Session:
     made = botocore.session.Session()
-    made.set_credentials("AKIDEXAMPLE", secret, token)
+    made.set_credentials("AKIDEXAMPLE", signing_key, token)
     return made
 
 
@@ -36,7 +36,7 @@ def credentials(**changes: Any) -> IamCredentials:
 
 
 class LocalCache:
-    """A server with the users `USER` and `OPERATOR` and none else, and its front."""
+    """A server with users, of whom `USER` comes in by IAM, and its front."""
 
     def __init__(self, server: Valkey, front: TlsFront, port: int) -> None:
         self.server = server
@@ -57,7 +57,9 @@ def local_cache(access: IamAccess | None = ACCESS) -> Iterator[LocalCache]:
     port = free_port()
     with Valkey() as server, TlsFront({port: server.port}, access) as front:
         with redis.Redis.from_url(server.url) as client:
-            client.execute_command("ACL", "SETUSER", USER, "on", f">{PASSWORD}", *acl_rules(), "+ping", "+acl|whoami")
+            for user in (USER, "roleferry-prod-app"):
+                rules = (*acl_rules(), "+ping", "+acl|whoami")
+                client.execute_command("ACL", "SETUSER", user, "on", f">{PASSWORD}", *rules)
             client.execute_command("ACL", "SETUSER", OPERATOR, "on", f">{OPERATORS_PASSWORD}", "~*", "&*", "+@all")
             client.execute_command("ACL", "SETUSER", "default", "off")
         yield LocalCache(server, front, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import subprocess
 import sys
@@ -42,6 +43,28 @@ def test_imports_point_one_way(folder: str) -> None:
     }
 
     assert not wrong
+
+
+@pytest.mark.parametrize("folder", ["cache", "infra", "loadtest", "local"])
+def test_no_module_needs_itself(folder: str) -> None:
+    """Imports for annotations count: two modules that know each other's types are one subject."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    needs = {name: (imported(path) | members(path)) & paths.keys() - {name, folder} for name, path in paths.items()}
+
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names them
+
+
+def members(path: Path) -> set[str]:
+    """What is imported from modules, which may be modules too."""
+    return {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def test_only_the_locustfile_imports_locust() -> None:

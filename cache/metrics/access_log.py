@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cache.metrics.publisher import Sink
+from cache.miss import MISS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cache.aio import AsyncCacheService
     from cache.flows import Flows
     from cache.metrics.report import Report
+    from cache.near import Near
     from cache.service import CacheService
 
 _log = logging.getLogger("cache")
@@ -46,7 +48,11 @@ class AccessLog(Sink):
             os.write(self._file, HEADER.encode())
         self._service, self._flows = service, service.flows
         # Stands before the flows, so that a service without a log pays nothing for it.
-        service.flows = cast("Flows", _Noting(self._flows, self))
+        noting = _Noting(self._flows, self)
+        service.flows = cast("Flows", noting)
+        self._near = service.near
+        if self._near is not None:
+            service.near = cast("Near", _NotingNear(self._near, noting))
 
     def note(self, cache_type: str, operation: str, user: object = "", items: tuple[Any, ...] = _NO_ITEM) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -62,7 +68,7 @@ class AccessLog(Sink):
             os.write(self._file, lines.encode())
 
     def close(self) -> None:
-        self._service.flows = self._flows
+        self._service.flows, self._service.near = self._flows, self._near
         if self.dropped:
             _log.warning("cache.access_log_incomplete: %d operations are missing", self.dropped)
         os.close(self._file)
@@ -84,12 +90,15 @@ class _Noting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._flows, name)
 
-    def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Any:
+    def note_scores(self, user_id: int, job_ids: Sequence[int]) -> None:
         self._note(self._match, "get", user_id, tuple(job_ids))
+
+    def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Any:
+        self.note_scores(user_id, job_ids)
         return self._flows.get_scores(user_id, job_ids)
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Any:
-        self._note(self._match, "get", user_id, tuple(job_ids))
+        self.note_scores(user_id, job_ids)
         return self._flows.match_scores(user_id, job_ids)
 
     def set_scores(self, user_id: int, scores: Any, fences: Any = None) -> Any:
@@ -105,15 +114,15 @@ class _Noting:
         return self._flows.invalidate_job_matches(job_id)
 
     def get_or_compute(self, name: str, key: str, ttl_s: int, *, none_ttl_s: int | None = None) -> Any:
-        self._note_key(key, "get")
+        self.note_key(key, "get")
         return self._flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl_s)
 
     def set_value(self, name: str, key: str, value: Any, ttl_s: int) -> Any:
-        self._note_key(key, "set")
+        self.note_key(key, "set")
         return self._flows.set_value(name, key, value, ttl_s)
 
     def invalidate(self, key: str) -> Any:
-        self._note_key(key, "invalidate")
+        self.note_key(key, "invalidate")
         return self._flows.invalidate(key)
 
     def update_ijp(self, user_id: int, data: Any, *, saves: bool = False) -> Any:
@@ -138,9 +147,35 @@ class _Noting:
         self._note(self._session, "end", user_id)
         return self._flows.forget_user(user_id)
 
-    def _note_key(self, key: str, operation: str) -> None:
+    def note_key(self, key: str, operation: str) -> None:
         entity, identifier, *_ = (*key.split(":"), "")
         if entity == self._company:
             self._note(self._company, operation, items=(identifier,))
         elif entity == self._ijp:
             self._note(self._ijp, operation, identifier)
+
+
+class _NotingNear:
+    """The near cache of a service, its hits noted. What it has not is asked of the flows, and noted there."""
+
+    def __init__(self, near: Near, noting: _Noting) -> None:
+        self._near = near
+        self._noting = noting
+
+    def value(self, name: str, key: str) -> Any:
+        value = self._near.value(name, key)
+        if value is not MISS:
+            self._noting.note_key(key, "get")
+        return value
+
+    def score(self, user_id: int, job_id: int) -> Any:
+        score = self._near.score(user_id, job_id)
+        if score is not None:
+            self._noting.note_scores(user_id, (job_id,))
+        return score
+
+    def scores(self, user_id: int, job_ids: Sequence[int]) -> Any:
+        scores = self._near.scores(user_id, job_ids)
+        if scores is not None:
+            self._noting.note_scores(user_id, job_ids)
+        return scores

@@ -10,7 +10,7 @@ from cache.metrics.publisher import Sink
 from cache.metrics.report import gauges, samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cache.metrics.report import Report
 
@@ -38,6 +38,12 @@ class DogStatsD(Sink):
         for name, labels, count in samples(report):
             self._statsd.increment(name, count, tags=[f"{label}:{value}" for label, value in labels.items()])
         for name, value in gauges(report):
+            self._statsd.gauge(name, value)
+        self._statsd.flush()
+
+    def send_numbers(self, numbers: Mapping[str, float]) -> None:
+        """As gauges, for what is known at the end of a batch job."""
+        for name, value in numbers.items():
             self._statsd.gauge(name, value)
         self._statsd.flush()
 

@@ -85,15 +85,10 @@ def states(alarm: MetricAlarm, compared: Series, *, step: int) -> list[State]:
     reach = alarm.periods + EXTRA_POINTS
     padded = np.concatenate((np.full(step * reach, _MISSING, dtype=np.uint8), points))
     ranges = np.stack([padded[step * (back + 1) :][: len(points)] for back in range(reach)], axis=1)
-    state = State.INSUFFICIENT_DATA
     result = [State.OK] * len(points)
-    clear = ~np.logical_or.reduce(ranges != _WITHIN, axis=1)
-    for at, within in enumerate(clear):
-        if within:
-            state = State.OK
-        else:
-            state = judge(ranges[at].tobytes(), alarm.datapoints, alarm.periods, alarm.missing) or state
-        result[at] = state
+    for at in np.flatnonzero(np.logical_or.reduce(ranges != _WITHIN, axis=1)):
+        before = result[at - 1] if at else State.INSUFFICIENT_DATA
+        result[at] = judge(ranges[at].tobytes(), alarm.datapoints, alarm.periods, alarm.missing) or before
     return result
 
 
@@ -120,14 +115,16 @@ def composite_states(rule: str, children: Mapping[str, Sequence[State]], minutes
 
 def notified(
     alarmed: Sequence[State], suppressor: Sequence[State] | None = None, *, wait_s: int = 0, extension_s: int = 0
-) -> list[bool]:
-    """At which minutes the actions of ALARM are taken.
+) -> list[int]:
+    """The minutes at which the actions of ALARM are taken.
 
     Without a suppressor: when the alarm goes into ALARM. With one, not while it is in ALARM, nor in the extension after
     it, nor while its alarm is waited for; then at the end of that time, if the alarm still rings.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create_Composite_Alarm_Suppression.html (2026-11).
     """
-    result = []
+    result: list[int] = []
+    if State.ALARM not in alarmed:
+        return result
     told = True
     rang = suppressed = False
     quiet_until = -1.0
@@ -140,10 +137,10 @@ def notified(
                 quiet_until = max(quiet_until, minute + wait_s / MINUTE_S)
         if suppressed and not suppresses:
             quiet_until = minute + extension_s / MINUTE_S
-        acts = rings and not told and not suppresses and minute >= quiet_until
-        told = told or acts
+        if rings and not told and not suppresses and minute >= quiet_until:
+            told = True
+            result.append(minute)
         rang, suppressed = rings, suppresses
-        result.append(acts)
     return result
 
 
@@ -156,12 +153,13 @@ def _as_python(rule: str) -> str:
 
 def _rule(node: ast.expr, children: Mapping[str, Sequence[State]], minutes: int) -> Sequence[bool]:
     match node:
-        case ast.Call(
-            func=ast.Name(id="ALARM" | "OK" | "INSUFFICIENT_DATA" as wanted), args=[ast.Constant(value=name)]
-        ):
-            if name not in children:
-                raise EvaluationError(f"the rule of a composite alarm names {name!r}, which is no alarm of the stack.")
-            return [state == wanted for state in children[name]]
+        case ast.Call(func=ast.Name(id="ALARM" | "OK" | "INSUFFICIENT_DATA" as wanted), args=[ast.Constant() as name]):
+            child = children.get(str(name.value))
+            if child is None:
+                raise EvaluationError(
+                    f"the rule of a composite alarm names {name.value!r}, which is no alarm of the stack."
+                )
+            return [state == wanted for state in child]
         case ast.BoolOp(op=op, values=parts):
             combine = all if isinstance(op, ast.And) else any
             return [combine(held) for held in zip(*(_rule(part, children, minutes) for part in parts), strict=True)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from scripts.alarms.series import Metric, Metrics, Series, missing
 if TYPE_CHECKING:
     from cache.catalog import CacheType
     from infra.recorded import Declared
+    from loadtest.population import Population
 
 HOUR: Final = 60
 DAY: Final = 24 * HOUR
@@ -77,8 +79,11 @@ class Scene:
         distribution = self.declared.outputs["distribution_id"]
         return Metric.of("AWS/CloudFront", name, DistributionId=distribution, Region="Global")
 
-    def publish_baseline(self, *, every: Series | None = None) -> None:
-        """What the hourly function would have published, by its own code. `every` masks the hours it runs in."""
+    def publish_baseline(self, *, every: Series | None = None, failing: bool = False) -> None:
+        """What the hourly function would have published, by its own code.
+
+        Where `every` is 0 it does not: it is not called, or raises an error if `failing`.
+        """
         function = self.declared.one("Function").inputs
         variables = function["environment"]["variables"]
         least = {name: int(value) for name, value in json.loads(variables["LEAST_LOOKUPS"]).items()}
@@ -88,11 +93,13 @@ class Scene:
             for metric in (infra_alarms.HITS, infra_alarms.MISSES)
         }
         baselines = {name: missing(self.minutes) for name in least}
-        runs = missing(self.minutes)
+        runs, errors = missing(self.minutes), missing(self.minutes)
         for minute in range(BASELINE_MINUTE, self.minutes, HOUR):
             if every is not None and not every[minute]:
+                if failing:
+                    runs[minute] = errors[minute] = 1
                 continue
-            runs[minute] = 1
+            runs[minute], errors[minute] = 1, 0
             start, end = (
                 max(0, int((when - MONDAY).total_seconds() // 60))
                 for when in baseline_function.week(MONDAY + timedelta(minutes=minute))
@@ -103,9 +110,7 @@ class Scene:
         for name, values in baselines.items():
             self.metrics[Metric.of(variables["NAMESPACE"], infra_alarms.BASELINE, CacheType=name)] = values
         self.metrics[Metric.of("AWS/Lambda", "Invocations", FunctionName=function["name"])] = runs
-        self.metrics[Metric.of("AWS/Lambda", "Errors", FunctionName=function["name"])] = np.where(
-            np.isnan(runs), np.nan, 0.0
-        )
+        self.metrics[Metric.of("AWS/Lambda", "Errors", FunctionName=function["name"])] = errors
 
     def _counted(self, cache_type: str, name: str) -> Metric:
         return Metric.of(self.declared.settings.names.metric_namespace, name, CacheType=cache_type)
@@ -115,8 +120,7 @@ def ordinary(declared: Declared, *, days: int, seed: int) -> Scene:
     """Days without a fault. One seed gives one scene."""
     rng = np.random.default_rng(seed)
     scene = Scene(declared, days * DAY)
-    scenario = scenarios.load("expected")
-    rates = theory.predict(scenario, population.draw(scenario, 1))
+    scenario, rates = scenarios.load("expected"), predicted()
     rhythm = _rhythm(scene.minutes) * _swings(scene.minutes, rng)
     for cache_type in scenario.catalog:
         # A list view that misses has its popular part, which warming keeps; any other lookup stands alone.
@@ -126,12 +130,22 @@ def ordinary(declared: Declared, *, days: int, seed: int) -> Scene:
         visits = rng.poisson(_expected(cache_type, scene.minutes) * rhythm / views)
         whole = rng.binomial(visits, 1 - (1 - rates[cache_type.name]) / lost)
         misses = np.round((visits - whole) * views * lost)
-        scene.set_counts(cache_type.name, visits * views - misses, misses)
+        scene.set_counts(cache_type.name, (visits * views - misses).astype(np.float64), misses.astype(np.float64))
     _restart(scene)
     for node in scene.nodes:
         _node(scene, node, rhythm, rng)
     _site(scene, rhythm, rng)
     return scene
+
+
+def predicted(**changes: object) -> dict[str, float]:
+    """Hit rates by cache type that theory predicts for `expected`, with some assumptions changed."""
+    return theory.predict(scenarios.load("expected").changed(**changes), _people())
+
+
+@cache
+def _people() -> Population:
+    return population.draw(scenarios.load("expected"), 1)
 
 
 def weekly(minutes: int, start: int, length: int) -> Series:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from cache import CacheService
 from cache.metrics import AccessLog, Report
 from cache.metrics import access_log as module
 from tests.conftest import START
@@ -11,8 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    import redis
 
-    from cache import CacheService
+    from local.valkey import Valkey
 
 REPORT = Report(0, 1, {})
 
@@ -97,3 +100,24 @@ def test_a_service_without_a_log_is_as_it_was(cache: CacheService, tmp_path: Pat
     log.close()
 
     assert cache.flows is flows
+
+
+def test_hits_of_the_near_cache_are_logged_as_others(server: Valkey, client: redis.Redis, tmp_path: Path) -> None:
+    path = tmp_path / "access.csv"
+    with closing(CacheService.from_url(server.socket_url, near=["match", "ijp"])) as cache:
+        log = AccessLog(path, cache)
+        cache.update_ijp(1234, {})
+        cache.set_match_scores(1234, {1: {}, 2: {}})
+        reads = 0
+        while not cache.stats.counts("match").near_hits > 2 or not cache.stats.counts("ijp").near_hits:
+            reads += 1
+            cache.get_match_score(1234, 1)
+            cache.get_match_scores(1234, [1, 2])
+            cache.get_ijp(1234, dict)
+        log.send(REPORT)
+        log.close()
+        cache.get_match_score(1234, 1)
+
+    lines = [line.partition(",")[2] for line in path.read_text().splitlines()]
+    assert (lines.count("match,1234,1,get"), lines.count("match,1234,2,get")) == (2 * reads, reads)
+    assert lines.count("ijp,1234,,get") == reads
