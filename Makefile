@@ -8,7 +8,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test soak example
+.PHONY: help setup validate test soak example rehearse
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ soak: $(READY) ## what is too long for `test`: stale reads, 100,000 users, a mil
 
 example: $(READY) ## run the example application on a database, a cache and an enrichment stand-in of its own
 	@.venv/bin/python -m examples $(ARGS)
+
+rehearse: $(READY) ## the stack on this machine: up, warm, load test, report, destroy; needs the command pulumi
+	@.venv/bin/python -m local rehearse $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2
