@@ -27,8 +27,6 @@ from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Plat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from redis.credentials import CredentialProvider
-
     from cache import Catalog
     from loadtest.scenarios import Scenario
 
