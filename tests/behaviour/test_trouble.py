@@ -57,8 +57,8 @@ def pid(server: Valkey) -> int:
         return int(client.info("server")["process_id"])
 
 
-# What the library promises is measured by `python -m benchmarks outage`. Here a busy machine must not matter: these tell
-# a bounded delay from redis-py's own 4 s at a server that is gone and 58 s at one that is frozen.
+# What the library promises is measured by `python -m benchmarks outage`. Here a busy machine must not matter: this
+# tells a bounded delay from redis-py's own 4 s at a server that is gone and 58 s at one that is frozen.
 BOUNDED_S = 2.0
 
 
