@@ -70,12 +70,13 @@ def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any
         service(client)
 
 
-def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
+@pytest.mark.parametrize("deadline_s", [0.1])
+def test_what_a_client_brings_along_cannot_hold_a_page_up(deadline_s: float) -> None:
     client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
     options = CacheService(client)._parts._target.options
 
     assert options["decode_responses"] is False
-    assert options["socket_timeout"] == 0.1
+    assert options["socket_timeout"] == deadline_s
     assert options["retry"].get_retries() == 0
     assert options["health_check_interval"] == 0
 
