@@ -8,7 +8,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test soak
+.PHONY: help setup validate test soak audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(READY) ## run every test, the linter and the type checker
 
 soak: $(READY) ## what is too long for `test`: many clients and faults, looking for a stale read
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
+
+audit: $(READY) $(filter .tools/%,$(UV)) ## run Checkov and Prowler on what the stacks declare
+	@.venv/bin/python -m tests.audit --uv $(UV) $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2

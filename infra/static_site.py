@@ -42,7 +42,6 @@ class StaticSite(pulumi.ComponentResource):
         logs = _Bucket(f"{name}-logs", args, "static-logs", expire_days=settings.log_retention_days, parent=self)
         site = _Bucket(f"{name}-files", args, "static", expire_days=None, parent=self)
         child = pulumi.ResourceOptions(parent=self)
-        s3.BucketLogging(f"{name}-access", bucket=site.id, target_bucket=logs.id, target_prefix="s3/", opts=child)
         distribution = self._distribution(name, settings, site, child)
         site.allow(
             {
@@ -57,6 +56,14 @@ class StaticSite(pulumi.ComponentResource):
         logs.allow(
             _writer("S3AccessLogs", "logging.s3.amazonaws.com", logs.arn, "s3/", args.account_id),
             _writer("CloudFrontLogs", "delivery.logs.amazonaws.com", logs.arn, "AWSLogs/", args.account_id),
+        )
+        s3.BucketLogging(
+            f"{name}-access",
+            bucket=site.id,
+            target_bucket=logs.id,
+            target_prefix="s3/",
+            # S3 looks whether it may write there before it begins.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[logs.policy]),
         )
         self._deliver_logs(name, settings, distribution, logs, child)
         self.url = pulumi.Output.format(

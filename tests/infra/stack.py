@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 import yaml
@@ -21,18 +21,31 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 STACKS = ("prod", "scale-up", "scale-out")
 ACCOUNT = "123456789012"
+# Settings that bring every optional part.
+EVERY_OPTION: Final[dict[str, Any]] = {
+    "aws:region": "eu-west-1",
+    "applicationSecurityGroupIds": ["sg-0123456789abcdef0"],
+    "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
+    "domainNames": ["static.roleferry.com"],
+    "certificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
+    "webAclArn": f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/a/b",
+}
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - how Pulumi marks a secret on the wire
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One declared resource: inputs as AWS would get them, whole numbers as ints, secrets unwrapped."""
+    """One declared resource: inputs as AWS would get them, whole numbers as ints, secrets unwrapped.
+
+    `references` are the resources that each input was made from.
+    """
 
     type: str
     name: str
     inputs: dict[str, Any]
     parent: str
     dependencies: tuple[str, ...]
+    references: dict[str, tuple[str, ...]]
     protect: bool
     urn: str
 
@@ -193,6 +206,7 @@ def declare(stack_name: str, changes: Mapping[str, Any] | None = None, *, catalo
             inputs=answers.inputs[request.type, request.name],
             parent=request.parent,
             dependencies=tuple(request.dependencies),
+            references={key: tuple(found.urns) for key, found in request.propertyDependencies.items()},
             protect=request.protect,
             urn=monitor.make_urn(request.parent, request.type, request.name),
         )

@@ -218,8 +218,9 @@ def test_buckets_are_private(declared: Declared) -> None:
             if statement["Effect"] == "Allow":
                 assert "Service" in statement["Principal"], policy.urn
                 assert "Condition" in statement, policy.urn
-    logging = declared.one("BucketLogging").inputs
-    assert logging["targetBucket"] == declared.outputs["static_bucket"].replace("static", "static-logs")
+    logging = declared.one("BucketLogging")
+    assert any(dependency.endswith("BucketPolicy::static-logs") for dependency in logging.dependencies)
+    assert logging.inputs["targetBucket"] == declared.outputs["static_bucket"].replace("static", "static-logs")
 
 
 def test_cloudfront_keeps_assets_for_a_week(declared: Declared) -> None:
