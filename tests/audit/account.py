@@ -18,7 +18,7 @@ from local.valkey import HOST
 from tests.infra.stack import ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from infra.translations.base import Call
     from tests.infra.stack import Declared, Resource
@@ -46,7 +46,7 @@ def account(stacks: list[Declared]) -> Iterator[str]:
             host, port = server.get_host_and_port()
             endpoint = f"http://{host}:{port}"
             for declared in stacks:
-                _Maker(endpoint).make(declared)
+                Maker(endpoint).make(declared)
             yield endpoint
         finally:
             server.stop()
@@ -69,13 +69,17 @@ def _whole_origins() -> Iterator[None]:
         Origin.__init__ = kept  # type: ignore[method-assign]
 
 
-class _Maker:
-    """Makes one stack; the mocks' ids and ARNs are replaced by those that moto gave."""
+class Maker:
+    """Makes one stack, in the order of its dependencies.
 
-    def __init__(self, endpoint: str) -> None:
+    The mocks' ids and ARNs are replaced by those that moto gave; `known` are such replacements for what is there
+    already. Without `endpoint` it makes them in this process.
+    """
+
+    def __init__(self, endpoint: str | None = None, known: Mapping[str, str] | None = None) -> None:
         self._session = boto3.Session("testing", "testing", region_name=REGION)
         self._endpoint = endpoint
-        self._real: dict[str, str] = {}
+        self._real = dict(known or {})
 
     def make(self, declared: Declared) -> None:
         resources = {resource.urn: resource for resource in declared.resources if not resource.is_component}
