@@ -163,6 +163,12 @@ def _opened(inputs: dict[str, Any]) -> dict[str, Any]:
     return opened
 
 
+def statements(resource: Resource) -> list[dict[str, Any]]:
+    """The statements of a resource's policy."""
+    found: list[dict[str, Any]] = json.loads(resource.inputs["policy"])["Statement"]
+    return found
+
+
 def configuration(stack_name: str) -> dict[str, str]:
     """The stack's configuration as Pulumi hands it over."""
     document = yaml.safe_load((ROOT / f"Pulumi.{stack_name}.yaml").read_text())
