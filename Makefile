@@ -25,8 +25,9 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest $(ARGS)
 
-soak: $(READY) ## what is too long for `test`: many clients and faults, looking for a stale read
+soak: $(READY) ## what is too long for `test`: stale reads looked for by many clients, 100,000 users loaded
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
+	@.venv/bin/python -m loadtest size --users 100000
 
 audit: $(READY) $(filter .tools/%,$(UV)) ## run Checkov and Prowler on what the stacks declare
 	@.venv/bin/python -m tests.audit --uv $(UV) $(ARGS)

@@ -6,8 +6,11 @@ from typing import Final
 
 # Those in scripts included: the server checks them one by one.
 COMMANDS: Final = (
+    "asking",
     "client|setinfo",
     "client|setname",
+    "client|tracking",
+    "cluster|slots",
     "del",
     "eval",
     "evalsha",
@@ -23,6 +26,8 @@ COMMANDS: Final = (
     "hset",
     "mget",
     "pexpire",
+    "ping",
+    "pttl",
     "set",
     "time",
     "unlink",
@@ -36,6 +41,7 @@ KEY_PATTERNS: Final = (
     "lock:*",
     "match:*",
     "user:*:session",
+    "warming:*",
 )
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 
 from cache import keys
-from cache.async_link import AsyncLink
 from cache.catalog import CATALOG
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
+from cache.miss import MISS
+from cache.near import NEAR_ENTRIES
 from cache.service import checked_ttl
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
+    from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -43,8 +44,9 @@ class AsyncCacheService:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -52,12 +54,18 @@ class AsyncCacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> None:
         """As for `CacheService`; `client` is a redis.asyncio client."""
-        if not isinstance(client, redis.asyncio.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis.")
+        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; AsyncCacheService takes a redis.asyncio.Redis "
+                "or redis.asyncio.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -65,17 +73,14 @@ class AsyncCacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
             caller=_task,
         )
         self.flows = self._parts.flows
-        self._link = AsyncLink(
-            client.connection_pool.connection_class,
-            self._parts.options,
-            breaker=self._parts.breaker,
-            pending=self._parts.pending,
-            max_connections=self._parts.max_connections,
-        )
+        self._link = self._parts.async_link()
         self._keeper = self._parts.keeper
+        self.near = self._parts.near
         self.stats: Stats = self._parts.stats
 
     @classmethod
@@ -84,6 +89,7 @@ class AsyncCacheService:
         url: str,
         *,
         credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -91,6 +97,8 @@ class AsyncCacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> AsyncCacheService:
         """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
 
@@ -101,6 +109,7 @@ class AsyncCacheService:
             redis.asyncio.Redis(
                 connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
             ),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -108,10 +117,12 @@ class AsyncCacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
         )
 
     async def close(self) -> None:
-        """Closes the connections and ends the thread that renews leases."""
+        """Closes the connections and ends the threads."""
         await self._link.close()
         await asyncio.to_thread(self._parts.close)
 
@@ -123,10 +134,15 @@ class AsyncCacheService:
     # -- match scores ------------------------------------------------------------------------------------------
 
     async def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
-        return (await self.run(self.flows.get_scores(user_id, ids([job_id])))).get(job_id)
+        if self.near is not None and (score := self.near.score(user_id, job_id)) is not None:
+            return score
+        return (await self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)]))).get(job_id)
 
     async def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
-        return await self.run(self.flows.get_scores(user_id, ids(job_ids)))
+        jobs = ids(job_ids)
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
+            return scores
+        return await self.run(self.flows.get_scores(user_id, jobs))
 
     async def fence(self, user_id: int, job_ids: Iterable[int]) -> Mapping[int, Fence]:
         return await self.run(self.flows.fence(user_id, ids(job_ids)))
@@ -148,7 +164,10 @@ class AsyncCacheService:
         job_ids: Iterable[int],
         compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
     ) -> dict[int, dict[str, Json]]:
-        return await self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
+        jobs = ids(job_ids)
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
+            return scores
+        return await self.run(self.flows.match_scores(user_id, jobs), compute)
 
     async def invalidate_user_matches(self, user_id: int) -> bool:
         return await self.run(self.flows.invalidate_user_matches(user_id))
@@ -165,8 +184,9 @@ class AsyncCacheService:
         return await self._get_or_compute(company.name, keys.company(company_id), company.ttl_s, fetch, none_ttl)
 
     async def set_company_enrichment(self, company_id: int, data: Json) -> bool:
-        ttl_s = self.flows.catalog.company.ttl_s
-        return await self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return await self.run(flow)
 
     async def invalidate_company(self, company_id: int) -> bool:
         return await self.run(self.flows.invalidate(keys.company(company_id)))
@@ -209,22 +229,25 @@ class AsyncCacheService:
     ) -> Json:
         if none_ttl is not None:
             checked_ttl("none_ttl", none_ttl, least=0)
+        if self.near is not None and (value := self.near.value(name, key)) is not MISS:
+            return value
         return await self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
 
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
         """As `CacheService.run`, awaited."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, await self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
         match step:

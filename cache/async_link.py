@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from redis.asyncio.retry import Retry
@@ -198,15 +199,7 @@ class AsyncLink:
         pending: Pending,
         max_connections: int,
     ) -> None:
-        # The deadlines are this link's own: redis-py's cost a task each, and run on while the loop is busy elsewhere.
-        no_retries: Any = Retry
-        options = {
-            **options,
-            "socket_timeout": None,
-            "socket_connect_timeout": None,
-            "retry": no_retries(NoBackoff(), 0),
-            "redis_connect_func": _on_connect,
-        }
+        options = own_deadlines(options)
         self._gate = Gate(breaker, pending, on_failure=self._failed)
         self._new_pool = partial(
             AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
@@ -254,7 +247,7 @@ class AsyncLink:
             connection = await self._pool.take()
             try:
                 await connection.send_packed_command(pack(batch), check_health=False)
-                answers = [await _read(connection) for _ in batch]
+                answers = [await read_reply(connection) for _ in batch]
             except BaseException:
                 await self._pool.drop(connection)
                 raise
@@ -266,16 +259,31 @@ class AsyncLink:
         return answers
 
 
-async def _read(connection: Connection) -> Reply:
+def own_deadlines(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without redis-py's deadlines: they cost a task each, and run on while the loop is busy elsewhere."""
+    no_retries: Any = Retry
+    return {
+        **options,
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": no_retries(NoBackoff(), 0),
+        "redis_connect_func": partial(_on_connect, options.get("redis_connect_func")),
+    }
+
+
+async def read_reply(connection: Connection) -> Reply:
+    """The next reply; an error that the server answered is one too."""
     try:
         return await connection.read_response()
     except ResponseError as error:  # an answer like any other: those behind it must be read too
         return error
 
 
-async def _on_connect(connection: Connection) -> None:
+async def _on_connect(clients_own: Callable[[Connection], Any] | None, connection: Connection) -> None:
     connection.cache_transport = connection._writer.transport
-    await connection.on_connect()
+    answer = connection.on_connect() if clients_own is None else clients_own(connection)
+    if isawaitable(answer):
+        await answer
 
 
 async def _end(connection: Connection) -> None:

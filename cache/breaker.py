@@ -39,6 +39,11 @@ class Breaker:
         self._open_until: float | None = None
         self._is_probing = False
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last that was heard of was a failure."""
+        return self._failures > 0
+
     def allows(self) -> bool:
         if self._open_until is None:  # the healthy server's path takes no lock
             return True

@@ -5,24 +5,34 @@ from __future__ import annotations
 import os
 import random
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import redis
 import redis.asyncio
 
+from cache.async_cluster_link import AsyncClusterLink
+from cache.async_link import AsyncLink
 from cache.breaker import Breaker
 from cache.clock import SystemClock
+from cache.cluster import Shards
+from cache.cluster_link import ClusterLink
 from cache.flows import PATIENCE_S, Flows
 from cache.keeper import Keeper
 from cache.link import MAX_CONNECTIONS, Link, connection_options
+from cache.near import Near, checked_types
 from cache.pending import Pending
+from cache.slots import slot_of
 from cache.stats import Stats
+from cache.tracking import ClusterTracking, Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
+    from cache.slots import Address
 
 # Leases are renewed and watched by threads, in asyncio too.
 _FOR_THREADS: Final[dict[Any, Any]] = {
@@ -30,6 +40,49 @@ _FOR_THREADS: Final[dict[Any, Any]] = {
     redis.asyncio.Connection: redis.Connection,
     redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
 }
+
+
+Client: TypeAlias = redis.Redis | redis.RedisCluster
+AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and as whom to connect. `seeds` are addresses of a cluster, from which the others are found."""
+
+    connection_class: Any
+    options: dict[str, Any]
+    max_connections: int
+    seeds: tuple[Address, ...] = ()
+    remap: Callable[[Address], Address] | None = None
+
+    @classmethod
+    def of(cls, client: Client | AsyncClient, *, cluster: bool) -> Target:
+        """What a redis-py client says. Raises ValueError for a `cluster` that no cluster can be."""
+        if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+            return cls._of_cluster(client)
+        pool = client.connection_pool
+        options = connection_options(pool.connection_kwargs)
+        seeds = (_seed(options),) if cluster else ()
+        return cls(pool.connection_class, options, pool.max_connections, seeds)
+
+    @classmethod
+    def _of_cluster(cls, client: Any) -> Target:
+        first = client.startup_nodes[0]
+        node = first if isinstance(client, redis.asyncio.RedisCluster) else first.redis_connection.connection_pool
+        options = connection_options(node.connection_kwargs)
+        # The client's own asks for replicas, which the library never reads.
+        options["redis_connect_func"] = getattr(client, "user_on_connect_func", None)
+        seeds = tuple((each.host, int(each.port)) for each in client.startup_nodes)
+        return cls(node.connection_class, options, node.max_connections, seeds, client.nodes_manager.address_remap)
+
+
+def _seed(options: Mapping[str, Any]) -> Address:
+    if "path" in options:
+        raise ValueError(f"cluster=True with unix socket {options['path']!r}; a cluster is reached by host and port.")
+    if options.get("db"):
+        raise ValueError(f"cluster=True with database {options['db']!r}; a cluster has database 0 only.")
+    return options.get("host", "localhost"), int(options.get("port", 6379))
 
 
 def no_compute(*_: object) -> Any:
@@ -41,8 +94,9 @@ class Parts:
 
     def __init__(
         self,
-        client: Any,
+        client: Client | AsyncClient,
         *,
+        cluster: bool,
         layout: str,
         catalog: Catalog,
         clock: Clock | None,
@@ -50,24 +104,38 @@ class Parts:
         jitter: Callable[[], float] | None,
         patience_s: float | None,
         max_connections: int | None,
+        near: Iterable[str],
+        near_entries: int,
         caller: Callable[[], Hashable],
     ) -> None:
-        pool = client.connection_pool
-        self.options = connection_options(pool)
-        self.connection_class = pool.connection_class
-        self.max_connections = max_connections or min(pool.max_connections, MAX_CONNECTIONS)
+        target = self._target = Target.of(client, cluster=cluster)
+        self.max_connections = max_connections or min(target.max_connections, MAX_CONNECTIONS)
         self.clock = clock or SystemClock()
         self.stats = Stats()
-        self.breaker = Breaker()
         self._on_pending = on_pending
-        self.pending = Pending(self.clock, self._pending_changed)
-        self.link = Link(
-            _for_threads(pool.connection_class),
-            self.options,
-            breaker=self.breaker,
-            pending=self.pending,
-            max_connections=self.max_connections,
-        )
+        self._breaker = Breaker()
+        self._shards: Shards | None = None
+        self.link: Link | ClusterLink
+        connection_class = _for_threads(target.connection_class)
+        # Tracked keys are named in RESP3 only.
+        tracked = partial(connection_class, **{**target.options, "protocol": 3})
+        if target.seeds:
+            self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed, part_of=slot_of)
+            shards = self._shards = Shards(target.seeds, self.pending, new_breaker=Breaker, remap=target.remap)
+            self.link = ClusterLink(
+                connection_class, target.options, shards=self._shards, max_connections=self.max_connections
+            )
+            self.near = self._near(near, near_entries, partial(ClusterTracking, lambda: shards.nodes, tracked))
+        else:
+            self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed)
+            self.link = Link(
+                connection_class,
+                target.options,
+                breaker=self._breaker,
+                pending=self.pending,
+                max_connections=self.max_connections,
+            )
+            self.near = self._near(near, near_entries, partial(Tracking, tracked))
         self.keeper = Keeper(self.link, self.pending, self.stats)
         self.flows = Flows(
             catalog=catalog,
@@ -79,10 +147,36 @@ class Parts:
             caller=caller,
             jitter=jitter or random.random,
             patience_s=PATIENCE_S if patience_s is None else patience_s,
+            near=self.near,
         )
         _alive.add(self)
 
+    def async_link(self) -> AsyncLink | AsyncClusterLink:
+        """Another link to the same server or cluster, for asyncio."""
+        target = self._target
+        if self._shards is not None:
+            return AsyncClusterLink(
+                target.connection_class, target.options, shards=self._shards, max_connections=self.max_connections
+            )
+        return AsyncLink(
+            target.connection_class,
+            target.options,
+            breaker=self._breaker,
+            pending=self.pending,
+            max_connections=self.max_connections,
+        )
+
+    def _near(
+        self, cache_types: Iterable[str], entries: int, track: Callable[..., Tracking | ClusterTracking]
+    ) -> Near | None:
+        if type(entries) is not int or entries < 1:
+            raise ValueError(f"near_entries is {entries!r}; it must be a whole number, at least 1.")
+        names = checked_types(cache_types)
+        return Near(names, entries, track=track, counts=self.stats) if names else None
+
     def close(self) -> None:
+        if self.near is not None:
+            self.near.close()
         self.keeper.close()
         self.link.close()
 
@@ -90,14 +184,20 @@ class Parts:
         self.stats.reset_lock()
         self.pending.reset_lock()
         self.flows.fences.reset_lock()
-        self.breaker.reset()
+        self._breaker.reset()
         self.link.reset()
         self.keeper.reset()
+        if self.near is not None:
+            self.near.reset()
 
     def _pending_changed(self, count: int) -> None:
         self.keeper.pending_changed()
         if self._on_pending is not None:
             self._on_pending(count)
+
+    def _primary_may_have_changed(self) -> None:
+        if self.near is not None:
+            self.near.doubt()
 
 
 def _for_threads(connection_class: type) -> Any:

@@ -38,6 +38,8 @@ PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "senio
 
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
 _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
+_RECORD: Final = struct.Struct(f">{_SCORE_HEAD.size}xHBBBBBI")  # what `_PACKED` has behind its head
+_GENERATION: Final = slice(_SCORE_HEAD.size - GENERATION_BYTES, _SCORE_HEAD.size)
 _SESSION_HEAD: Final = struct.Struct(">BI")
 _STANDARD: Final = b" "
 _JSON_HEAD: Final = bytes([FORMAT_JSON])
@@ -97,41 +99,43 @@ def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> by
 
 def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
     """(deadline, job's generation, score), or None for bytes that are neither of format 2 nor 3."""
-    if len(raw) == _PACKED.size and raw[0] == FORMAT_SCORE_PACKED:
-        return _unpacked(raw)[0]
-    if len(raw) > _SCORE_HEAD.size and raw[0] == FORMAT_SCORE_JSON:
-        _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
+    if len(raw) <= _SCORE_HEAD.size:
+        return None
+    head, deadline, generation = _SCORE_HEAD.unpack_from(raw)
+    if head == FORMAT_SCORE_PACKED and len(raw) == _PACKED.size:
+        return deadline, generation, _records(raw)[0]
+    if head == FORMAT_SCORE_JSON:
         score = _from_json(raw[_SCORE_HEAD.size :])
         if type(score) is dict:
             return deadline, generation, score
     return None
 
 
-def decode_packed_scores(values: list[bytes]) -> list[tuple[int, bytes, dict[str, Json]]] | None:
-    """`decode_score` of each at once, or None where not all of them are of format 2."""
-    size = _PACKED.size
-    joined = b"".join(values)
-    if len(joined) != size * len(values) or set(map(len, values)) != {size}:
+def decode_good_scores(
+    values: list[bytes], generations: list[bytes | None], now: float
+) -> list[dict[str, Json]] | None:
+    """The scores at once, or None where not each is of format 2, of its job's generation here, and alive at `now`."""
+    if set(map(len, values)) != {_PACKED.size}:
         return None
-    return _unpacked(joined) if joined[::size] == _PACKED_HEAD * len(values) else None
+    joined = b"".join(values)
+    # The deadline follows the format, so that the least value has the earliest.
+    if joined[:: _PACKED.size] != _PACKED_HEAD * len(values) or _SCORE_HEAD.unpack_from(min(values))[1] <= now:
+        return None
+    return _records(joined) if [raw[_GENERATION] for raw in values] == generations else None
 
 
-def _unpacked(raw: bytes) -> list[tuple[int, bytes, dict[str, Json]]]:
+def _records(packed: bytes) -> list[dict[str, Json]]:
     return [
-        (
-            deadline,
-            generation,
-            {
-                "score": score / 100 if score < _WHOLE_SCORE else (score ^ _WHOLE_SCORE) // 100,
-                "skills": skills,
-                "title": title,
-                "location": location,
-                "salary": salary,
-                "seniority": seniority,
-                "at": at,
-            },
-        )
-        for _, deadline, generation, score, skills, title, location, salary, seniority, at in _PACKED.iter_unpack(raw)
+        {
+            "score": score / 100 if score < _WHOLE_SCORE else (score ^ _WHOLE_SCORE) // 100,
+            "skills": skills,
+            "title": title,
+            "location": location,
+            "salary": salary,
+            "seniority": seniority,
+            "at": at,
+        }
+        for score, skills, title, location, salary, seniority, at in _RECORD.iter_unpack(packed)
     ]
 
 

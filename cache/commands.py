@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 Word: TypeAlias = str | bytes | int
 Command: TypeAlias = tuple[Word, ...]
@@ -22,7 +22,10 @@ Reply: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send these commands in one round trip. Answered by the list of their replies, or by Unavailable."""
+    """Send these commands in one round trip. Answered by the list of their replies, or by Unavailable.
+
+    In a cluster those for one slot keep their order, and all of them count as unanswered if one shard does not answer.
+    """
 
     commands: tuple[Command, ...]
 
@@ -107,6 +110,10 @@ def get(key: str) -> Command:
     return ("GET", key)
 
 
+def pttl(key: str) -> Command:
+    return ("PTTL", key)
+
+
 def get_and_extend(key: str, ttl_s: int) -> Command:
     return ("GETEX", key, "EX", ttl_s)
 
@@ -183,6 +190,16 @@ def take_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Comm
 def leases_asked_for(command: Command) -> int:
     """How many jobs a `take_jobs` names: as many scores were missing. 0 for another command."""
     return len(command) - 6 if script_name(command) == "take_jobs" else 0
+
+
+def track(prefixes: Sequence[str]) -> Command:
+    """From here on the connection is told of every change of a key under these prefixes."""
+    words = [word for prefix in prefixes for word in ("PREFIX", prefix)]
+    return ("CLIENT", "TRACKING", "ON", "BCAST", *words)
+
+
+def ping() -> Command:
+    return ("PING",)
 
 
 def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:

@@ -15,12 +15,15 @@ nothing.
 
 An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written. What was to be invalidated
 becomes pending, and False is the answer.
+
+*Order.* Commands of one step arrive in their order where they share a cluster slot, as a key and its lease do, and in
+any order else. What must follow on another key is a step of its own.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands, keys, stats
 from cache.catalog import SESSION_MAX_LIFETIME_S
@@ -59,6 +62,15 @@ class Leases(Protocol):
     def drop(self, lease: str, token: bytes) -> None: ...
 
 
+class NearCache(Protocol):
+    """Where values of earlier reads lie; `cache.near`."""
+
+    def begin(self, name: str, key: str) -> Any: ...
+    def keep(self, entry: Any, values: Mapping[int, Json], left_s: float) -> None: ...
+    def keep_one(self, entry: Any, value: Json, *, left_ms: int) -> None: ...
+    def forget(self, key: str) -> None: ...
+
+
 class Unkept:
     """Leases run out by themselves: right where a compute takes no time, as in a simulation."""
 
@@ -85,6 +97,7 @@ class Flows:
         caller: Callable[[], Hashable] = lambda: None,
         jitter: Callable[[], float] = lambda: 0.0,
         patience_s: float = PATIENCE_S,
+        near: NearCache | None = None,
     ) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f"layout {layout!r} is unknown. Known: {', '.join(LAYOUTS)}.")
@@ -99,18 +112,23 @@ class Flows:
         self._jitter = jitter
         self.nonce = new_nonce
         self._patience_s = patience_s
+        self._near = near
 
     # -- match scores ------------------------------------------------------------------------------------------
 
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         scores = yield from self._read_scores(user_id, job_ids)
         found = scores.found if scores else {}
+        if len(found) == len(job_ids):
+            return found
         missing = [job_id for job_id in job_ids if job_id not in found]
-        if missing:
-            fences = (yield from self._fence(user_id, missing, scores)) if scores else {}
-            for job_id in missing:
-                # Without a fence nobody can say later whether the write is late: it will be refused.
-                self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
+        fences: Mapping[int, Fence] = {}
+        if scores:
+            ours = [job_id for job_id in missing if job_id not in scores.newer]
+            fences = yield from self._fence(user_id, ours, scores)
+        for job_id in missing:
+            # Without a fence nobody can say later whether the write is late: it will be refused.
+            self.fences.remember(self._caller(), (user_id, job_id), fences.get(job_id, FORGOTTEN))
         return found
 
     def match_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
@@ -147,7 +165,9 @@ class Flows:
             else:
                 seen[job_id] = fence
         if unread:
-            seen |= yield from self._fence(user_id, unread, None)
+            fenced = yield from self._fence(user_id, unread, None)
+            self.stats.dropped(self.catalog.match.name, len(unread) - len(fenced))
+            seen |= fenced
         return (yield from self._write_scores(user_id, scores, seen))
 
     def invalidate_user_matches(self, user_id: int) -> Flow[bool]:
@@ -163,21 +183,39 @@ class Flows:
         except BaseException:  # cancelled: nobody knows whether they arrived
             self.pending.add(deletions)
             raise
-        if isinstance(replies, Unavailable):
-            self.pending.add(deletions)
-            return False
-        self.pending.confirmed(deletions)
-        return True
+        else:
+            if isinstance(replies, Unavailable):
+                self.pending.add(deletions)
+                return False
+            self.pending.confirmed(deletions)
+            return True
+        finally:  # behind the server's answer, or behind what is pending now: who reads from here on sees it
+            self.forget_near(*(str(deletion[1]) for deletion in deletions))
+
+    def forget_near(self, *changed: str) -> None:
+        """For whoever writes these keys: called when the server has answered."""
+        if self._near is not None:
+            for key in changed:
+                self._near.forget(key)
+
+    def will_compute_scores(self, user_id: int) -> None:
+        """Behind the generations. Scores are computed from preferences, and what lies near may be older than these:
+
+        a score computed from it would carry a newer generation than its origin, and be served for its whole TTL.
+        """
+        self.forget_near(keys.ijp(user_id))
 
     def _read_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[Scores | None]:
         if not job_ids:
             return None
         name = self.catalog.match.name
+        entry = self._near.begin(name, keys.match(user_id)) if self._near else None
         replies = yield Send(self.layout.read(user_id, job_ids))
         if isinstance(replies, Unavailable):
             self.stats.lookup(name, misses={stats.UNAVAILABLE: len(job_ids)})
             return None
-        scores = self.layout.parse(job_ids, replies, self.clock.now())
+        now = self.clock.now()
+        scores = self.layout.parse(job_ids, replies, now)
         self.stats.lookup(
             name,
             hits=len(scores.found),
@@ -185,6 +223,8 @@ class Flows:
             data_reads=self.layout.data_reads(len(job_ids)),
             bookkeeping_reads=len(replies) - 1,
         )
+        if self._near and entry is not None:
+            self._near.keep(entry, scores.found, scores.left_s(now))
         return scores
 
     def _ensure(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> tuple[Command, ...]:
@@ -195,7 +235,7 @@ class Flows:
             ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
         unknown = [job_id for job_id in job_ids if seen is None or seen.job_generations[job_id] is None]
         if unknown:
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), _fields(unknown)))
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), keys.score_fields(unknown)))
         return tuple(ask)
 
     def _fence(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> Flow[dict[int, Fence]]:
@@ -215,6 +255,7 @@ class Flows:
                 generations |= dict(zip(unknown, replies[-1], strict=True))
         if user_generation is None:
             return {}
+        self.will_compute_scores(user_id)
         return {job: (user_generation, stamp) for job, stamp in generations.items() if stamp is not None}
 
     def _fill_scores_under_leases(
@@ -224,8 +265,9 @@ class Flows:
         lease, token = keys.lease(keys.match(user_id)), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
         filled: dict[int, dict[str, Json]] = {}
+        has_waited = False
         while missing:
-            fields = _fields(missing)
+            fields = keys.score_fields(missing)
             ensure = self._ensure(user_id, missing, scores)
             take = commands.take_jobs(lease, token, LEASE_MS, fields)
             try:
@@ -254,7 +296,10 @@ class Flows:
             if missing and not ready:
                 # A dead holder's leases end one by one, so the wait is short enough to see each of them.
                 at_most_s = min(left_s, LEASE_MS / 4000)
-                look = commands.hmget(lease, *_fields(missing))
+                look = commands.hmget(lease, *keys.score_fields(missing))
+                if not has_waited:
+                    has_waited = True
+                    self.stats.waited(self.catalog.match.name, len(missing))
                 yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
         return filled
 
@@ -265,10 +310,11 @@ class Flows:
         release: tuple[Command, ...] = ()
         computed: dict[int, dict[str, Json]] = {}
         if mine:
-            fields = _fields(mine)
+            fields = keys.score_fields(mine)
             release = (commands.release_jobs(lease, token, fields),)
             self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, fields))
         if job_ids:
+            self.will_compute_scores(user_id)
             computed = yield from self._compute_scores(job_ids)
         fences = scores.fences(job_ids)
         wanted = {job_id: score for job_id, score in computed.items() if job_id in fences}
@@ -277,9 +323,11 @@ class Flows:
         return computed
 
     def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
-        computed: Mapping[int, dict[str, Json]] = yield Compute((job_ids,))
+        name = self.catalog.match.name
+        computed: Mapping[int, dict[str, Json]]
+        computed, took_s = yield from self._timed(name, Compute((job_ids,)))
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
-        self.stats.computed(self.catalog.match.name, len(wanted))
+        self.stats.computed(name, len(wanted), took_s)
         return wanted
 
     def _write_scores(
@@ -290,7 +338,7 @@ class Flows:
         *,
         then: tuple[Command, ...] = (),
     ) -> Flow[bool]:
-        """Whether all of them were stored. One write for each user generation: as a rule there is one."""
+        """Whether all of them were stored; `then` follows. One write per user generation: as a rule there is one."""
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         by_generation: dict[bytes, dict[int, bytes]] = {}
@@ -303,11 +351,18 @@ class Flows:
             (self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now), len(entries))
             for generation, entries in by_generation.items()
         ]
-        batch = tuple(command for write, _ in writes for command in write) + then
-        if not batch:
+        batch = tuple(command for write, _ in writes for command in write)
+        if not batch and not then:
             return not scores
-        replies = yield Send(batch)
+        try:
+            if self.layout.in_hash:
+                replies = yield Send(batch + then)
+            else:
+                replies = yield from _in_order(batch, then)
+        finally:
+            self.forget_near(keys.match(user_id))
         if isinstance(replies, Unavailable):
+            self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False
         self.stats.bookkept(len(then))
         stored = first = 0
@@ -325,36 +380,50 @@ class Flows:
 
     def get_or_compute(self, name: str, key: str, ttl_s: int, *, none_ttl_s: int | None = None) -> Flow[Json]:
         """Steps `Compute()` at most once. A computed None is stored for `none_ttl_s`, not at all if that is 0."""
-        replies = yield Send((commands.get(key),))
+        entry = self._near.begin(name, key) if self._near else None
+        replies = yield Send((commands.get(key),) if entry is None else (commands.get(key), commands.pttl(key)))
         if isinstance(replies, Unavailable):
             self.stats.lookup(name, misses={stats.UNAVAILABLE: 1})
             return (yield from self._compute(name))
-        raw = replies[0]
+        raw, bookkeeping_reads = replies[0], len(replies) - 1
         value = codec.UNDECODABLE if raw is None else codec.decode(raw)
         if value is not codec.UNDECODABLE:
-            self.stats.lookup(name, hits=1, data_reads=1)
+            self.stats.lookup(name, hits=1, data_reads=1, bookkeeping_reads=bookkeeping_reads)
+            if self._near and entry is not None:
+                self._near.keep_one(entry, value, left_ms=replies[1])
             return value
         reason = stats.ABSENT if raw is None else stats.UNDECODABLE
-        self.stats.lookup(name, misses={reason: 1}, data_reads=1)
+        self.stats.lookup(name, misses={reason: 1}, data_reads=1, bookkeeping_reads=bookkeeping_reads)
         if raw is not None and codec.is_newer(raw):
             return (yield from self._compute(name))
         return (yield from self._fill_under_lease(name, key, ttl_s, none_ttl_s))
 
-    def set_value(self, key: str, value: Json, ttl_s: int) -> Flow[bool]:
+    def set_value(self, name: str, key: str, value: Json, ttl_s: int) -> Flow[bool]:
         """Stores what the caller knows to be current; computes in flight are refused from now on."""
-        return (yield from self._write_through(key, codec.encode(value), self._shortened(ttl_s)))
+        return (yield from self._write_through(name, key, codec.encode(value), self._shortened(ttl_s)))
 
     def invalidate(self, key: str) -> Flow[bool]:
         return (yield from self._invalidate(commands.delete(key, keys.lease(key))))
 
     def _compute(self, name: str) -> Flow[Json]:
-        value = yield Compute()
-        self.stats.computed(name, 1)
+        value, took_s = yield from self._timed(name, Compute())
+        self.stats.computed(name, 1, took_s)
         return value
+
+    def _timed(self, name: str, compute: Compute) -> Flow[tuple[Any, float]]:
+        """The answer and the seconds that it took; what the caller's function raises is counted."""
+        began_s = self.stats.monotonic()
+        try:
+            value = yield compute
+        except Exception:
+            self.stats.failed(name)
+            raise
+        return value, self.stats.monotonic() - began_s
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
+        has_waited = False
         while True:
             try:
                 replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
@@ -375,6 +444,9 @@ class Flows:
             left_s = give_up_at - self.clock.now()
             if left_s <= 0:
                 return (yield from self._compute(name))
+            if not has_waited:
+                has_waited = True
+                self.stats.waited(name, 1)
             yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=commands.exists(lease), at_most_s=left_s)
 
     def _compute_and_fill(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, token: bytes) -> Flow[Json]:
@@ -391,11 +463,15 @@ class Flows:
         except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
             yield from self._release(lease, token)
             raise
+        self.forget_near(key)
+        if isinstance(replies, Unavailable):  # perhaps for the fill alone, as while a slot moves: nobody need wait
+            self.stats.dropped(name, 1)
+            yield from self._release(lease, token)
+            return value
         self._leases.drop(lease, token)
-        if not isinstance(replies, Unavailable):
-            self.stats.bookkept(1)
-            if not replies[0]:
-                self.stats.refused(name, 1)
+        self.stats.bookkept(1)
+        if not replies[0]:
+            self.stats.refused(name, 1)
         return value
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
@@ -406,6 +482,7 @@ class Flows:
 
     def _write_through(
         self,
+        name: str,
         key: str,
         value: bytes,
         ttl_s: int,
@@ -429,7 +506,7 @@ class Flows:
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
                 yield Compute()
             if not isinstance(replies, Unavailable):
-                replies = yield Send((commands.fill(key, lease, token, value, ttl_s), *also_forget))
+                replies = yield from _in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
                 is_stored = bool(replies[0])
@@ -440,7 +517,10 @@ class Flows:
             self._leases.drop(lease, token)
         if is_stored:
             self.pending.confirmed(also_forget)
+            self.forget_near(*(str(command[1]) for command in forget))
             return True
+        if isinstance(replies, Unavailable):
+            self.stats.dropped(name, 1)
         return (yield from self._invalidate(*forget))
 
     def _shortened(self, ttl_s: int) -> int:
@@ -453,20 +533,18 @@ class Flows:
 
         The scores go behind the preferences: a compute that begins after that finds nothing old to compute from.
         """
-        ttl_s = self._shortened(self.catalog.ijp.ttl_s)
-        forget = (_forget_scores(user_id),)
+        ijp, forget = self.catalog.ijp, (_forget_scores(user_id),)
+        value, ttl_s = codec.encode(data), self._shortened(ijp.ttl_s)
         return (
-            yield from self._write_through(
-                keys.ijp(user_id), codec.encode(data), ttl_s, also_forget=forget, saves=saves
-            )
+            yield from self._write_through(ijp.name, keys.ijp(user_id), value, ttl_s, also_forget=forget, saves=saves)
         )
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
     def start_session(self, user_id: int, data: Json) -> Flow[bool]:
-        ends_at = int(self.clock.now()) + SESSION_MAX_LIFETIME_S
-        value = codec.encode_session(data, ends_at)
-        return (yield from self._write_through(keys.session(user_id), value, self._session.ttl_s, keeps_old=True))
+        session, key = self._session, keys.session(user_id)
+        value = codec.encode_session(data, int(self.clock.now()) + SESSION_MAX_LIFETIME_S)
+        return (yield from self._write_through(session.name, key, value, session.ttl_s, keeps_old=True))
 
     def get_session(self, user_id: int, default: Json = None) -> Flow[Json]:
         session = self._session
@@ -490,6 +568,25 @@ class Flows:
     def _session(self) -> CacheType:
         return self.catalog.session
 
+    # -- work that one process should do -----------------------------------------------------------------------
+
+    def take_turn(self, key: str) -> Flow[bytes | Unavailable | None]:
+        """Takes the lease of `key` and keeps it until `end_turn` with the token that this gives; None: another has it.
+
+        A process that dies frees it within `LEASE_MS`.
+        """
+        lease, token = keys.lease(key), self.nonce()
+        replies = yield Send((commands.take_lease(lease, token, LEASE_MS),))
+        if isinstance(replies, Unavailable):
+            return replies
+        if replies[0] is None:
+            return None
+        self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
+        return token
+
+    def end_turn(self, key: str, token: bytes) -> Flow[None]:
+        yield from self._release(keys.lease(key), token)
+
     # -- a person ----------------------------------------------------------------------------------------------
 
     def forget_user(self, user_id: int) -> Flow[bool]:
@@ -504,6 +601,15 @@ class Flows:
         )
 
 
+def _in_order(first: tuple[Command, ...], then: tuple[Command, ...]) -> Flow[list[Reply] | Unavailable]:
+    """Two round trips: in a cluster the commands of one may arrive in any order, those of two keys at two shards."""
+    replies: list[Reply] | Unavailable = (yield Send(first)) if first else []
+    if isinstance(replies, Unavailable) or not then:
+        return replies
+    more = yield Send(then)
+    return more if isinstance(more, Unavailable) else [*replies, *more]
+
+
 def _forget_scores(user_id: int) -> Command:
     key = keys.match(user_id)
     return commands.delete(key, keys.lease(key))
@@ -516,10 +622,6 @@ def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: l
     unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
     for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
         scores.job_generations[job_id] = scores.job_generations[job_id] or generation
-
-
-def _fields(job_ids: Iterable[int]) -> list[bytes]:
-    return [keys.score_field(job_id) for job_id in job_ids]
 
 
 def ids(values: Iterable[int]) -> list[int]:

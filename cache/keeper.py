@@ -17,6 +17,7 @@ from cache.gate import Operation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cache.cluster_link import ClusterLink
     from cache.commands import Command, WaitForLease
     from cache.link import Link
     from cache.pending import Pending
@@ -44,7 +45,7 @@ class _Watch:
 class Keeper:
     """Starts its thread when there is something to do, and ends it when there has been nothing for a while."""
 
-    def __init__(self, link: Link, pending: Pending, counts: Stats) -> None:
+    def __init__(self, link: Link | ClusterLink, pending: Pending, counts: Stats) -> None:
         self._link = link
         self._pending = pending
         self._stats = counts

@@ -6,15 +6,21 @@ Ids are whole numbers, so that no id can reach into another key; anything else i
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cache.errors import InvalidKeyError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MAX_ID: Final = 2**63 - 1
 JOB_GENERATIONS: Final = "job:generations"
+WARMED_LISTS: Final = "warming:lists"
+WARMING_RUN: Final = "warming:run"
 
 
-def _checked(name: str, identifier: int) -> int:
+def checked(name: str, identifier: int) -> int:
+    """`identifier`. Raises InvalidKeyError for what is no id."""
     if type(identifier) is not int or not 0 <= identifier <= MAX_ID:
         raise InvalidKeyError(f"{name} is {identifier!r}; it must be a whole number (int) from 0 to {MAX_ID}.")
     return identifier
@@ -22,42 +28,51 @@ def _checked(name: str, identifier: int) -> int:
 
 def match(user_id: int) -> str:
     """Layout hash: the hash of all of a user's scores. Layout keys: the user's generation."""
-    return f"match:{_checked('user_id', user_id)}"
+    return f"match:{checked('user_id', user_id)}"
 
 
 def match_score(user_id: int, job_id: int) -> str:
     """Layout keys: one score."""
-    return f"match:{_checked('user_id', user_id)}:{_checked('job_id', job_id)}"
+    return f"match:{checked('user_id', user_id)}:{checked('job_id', job_id)}"
 
 
 def warm_stamp(user_id: int) -> str:
     """Layout keys: what warming noted about a user."""
-    return f"match:{_checked('user_id', user_id)}:warm"
+    return f"match:{checked('user_id', user_id)}:warm"
 
 
 def check_ids(name: str, identifiers: list[int]) -> None:
     """Raises InvalidKeyError for the first that is no id. At once, because a list has a hundred."""
     if identifiers and (set(map(type, identifiers)) != {int} or min(identifiers) < 0 or max(identifiers) > MAX_ID):
         for identifier in identifiers:
-            _checked(name, identifier)
+            checked(name, identifier)
 
 
-@lru_cache(maxsize=1 << 17, typed=True)
 def score_field(job_id: int) -> bytes:
     """A job's field in `match:{user_id}` and in the hash of job generations."""
-    return b"%d" % _checked("job_id", job_id)
+    return _field(checked("job_id", job_id))
+
+
+def score_fields(job_ids: Iterable[int]) -> list[bytes]:
+    """`score_field` of each; they have been checked."""
+    return list(map(_field, job_ids))
+
+
+@lru_cache(maxsize=1 << 17)
+def _field(job_id: int) -> bytes:
+    return b"%d" % job_id
 
 
 def company(company_id: int) -> str:
-    return f"company:{_checked('company_id', company_id)}:enrichment"
+    return f"company:{checked('company_id', company_id)}:enrichment"
 
 
 def ijp(user_id: int) -> str:
-    return f"ijp:{_checked('user_id', user_id)}"
+    return f"ijp:{checked('user_id', user_id)}"
 
 
 def session(user_id: int) -> str:
-    return f"user:{_checked('user_id', user_id)}:session"
+    return f"user:{checked('user_id', user_id)}:session"
 
 
 def generic(key: str) -> str:

@@ -39,6 +39,12 @@ class Scores:
     job_generations: dict[int, bytes | None]
     misses: dict[str, int] = field(default_factory=dict)
     newer: set[int] = field(default_factory=set)
+    stored: Sequence[Any] = ()
+
+    def left_s(self, now: float) -> float:
+        """How long all of what was found stays: until the first of the stored scores expires."""
+        heads = [codec.score_head(raw) for raw in self.stored if raw is not None]
+        return min((head[0] - now for head in heads if head and head[0] > now), default=0.0)
 
     def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
         """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
@@ -94,15 +100,10 @@ def _judge_all(
     scores: Scores, job_ids: Sequence[int], values: list[Any], generations: list[bytes | None], now: float
 ) -> None:
     # A list view of packed scores, all of them good, is the common case and worth a path of its own.
-    decoded = None if None in values else codec.decode_packed_scores(values)
-    if decoded is not None:
-        found = {
-            job_id: score
-            for job_id, generation, (deadline, stamp, score) in zip(job_ids, generations, decoded, strict=True)
-            if stamp == generation and deadline > now
-        }
-        if len(found) == len(job_ids):
-            scores.found = found
+    if len(values) > 1 and all(values):
+        good = codec.decode_good_scores(values, generations, now)
+        if good is not None:
+            scores.found = dict(zip(job_ids, good, strict=True))
             return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
         if raw is None:
@@ -164,10 +165,10 @@ class HashLayout:
         elif len(job_ids) >= _WHOLE_HASH_FROM:
             stored = _as_dict(stored)
             user_generation = stored.get(b"g")
-            values = [stored.get(keys.score_field(job_id)) for job_id in job_ids]
+            values = list(map(stored.get, keys.score_fields(job_ids)))
         else:
             user_generation, *values = stored
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
         _judge_all(scores, job_ids, values, generations, now)
         return scores
 
@@ -182,8 +183,8 @@ class HashLayout:
         stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
         words: list[bytes] = []
-        for job_id, entry in entries.items():
-            words += (keys.score_field(job_id), entry)
+        for word in zip(keys.score_fields(entries), entries.values(), strict=True):
+            words += word
         if stamp is not None:
             words += (b"w", stamp)
         key = keys.match(user_id)
@@ -209,8 +210,7 @@ class HashLayout:
         del generation  # the hash holds no other's
         stored = _as_dict(reply)
         deadlines = {}
-        for job_id in job_ids:
-            raw = stored.get(keys.score_field(job_id))
+        for job_id, raw in zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True):
             if raw is not None and (head := codec.score_head(raw)):
                 deadlines[job_id] = head
         return deadlines
@@ -223,11 +223,10 @@ class KeysLayout:
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
         scores = [keys.match_score(user_id, job_id) for job_id in job_ids]
-        fields = [keys.score_field(job_id) for job_id in job_ids]
         return (
             commands.mget(scores),
             commands.get(keys.match(user_id)),
-            commands.hmget(keys.JOB_GENERATIONS, *fields),
+            commands.hmget(keys.JOB_GENERATIONS, *job_ids),
         )
 
     def data_reads(self, jobs: int) -> int:
@@ -237,7 +236,7 @@ class KeysLayout:
         values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
         if user_generation == commands.WRONG_TYPE:
             user_generation = None
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)))
+        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
                 _miss(scores, stats.ABSENT)

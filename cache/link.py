@@ -30,17 +30,24 @@ _pack: Any = hiredis.pack_command  # its stub wants a narrower tuple
 DEADLINE_S: Final = 0.1
 CONNECT_TIMEOUT_S: Final = 1.0
 MAX_CONNECTIONS: Final = 50
+# What a client's own pool or cluster has put among the options of its connections.
+_NOT_TAKEN_OVER: Final = frozenset(
+    (
+        *("himport_registry", "maint_notifications_pool_handler", "orig_host_address"),
+        *("oss_cluster_maint_notifications_handler", "retry_on_timeout"),
+    )
+)
 
 
-def connection_options(pool: Any) -> dict[str, Any]:
+def connection_options(client_options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a client's connections, with those replaced that a cache cannot live with."""
-    options: dict[str, Any] = dict(pool.connection_kwargs)
-    for option in ("maint_notifications_pool_handler", "retry_on_timeout", "orig_host_address"):
-        options.pop(option, None)
+    options = {name: option for name, option in client_options.items() if name not in _NOT_TAKEN_OVER}
     if options.get("credential_provider") and (options.get("username") or options.get("password")):
         raise ValueError("The client has a password and a credential_provider; give one of the two.")
     return options | {
         "decode_responses": False,
+        # hiredis reads a map of RESP3 four times as slowly as the same words in a list: 18 us for 100 scores.
+        "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "health_check_interval": 0,
@@ -99,9 +106,9 @@ class Link:
         try:
             connection.send_packed_command(pack(batch), check_health=False)
             if operation.spent_s < DEADLINE_S / 10:  # the connection's own limit will do, and costs nothing
-                answers = [_read(connection) for _ in batch]
+                answers = [read_reply(connection) for _ in batch]
             else:
-                answers = [_read(connection, timeout=max(give_up_at - time.monotonic(), 0.001)) for _ in batch]
+                answers = [read_reply(connection, timeout=max(give_up_at - time.monotonic(), 0.001)) for _ in batch]
         except BaseException:
             self._pool.drop(connection)
             raise
@@ -115,7 +122,8 @@ def pack(batch: Sequence[Command]) -> list[bytes]:
     return [b"".join([_pack(words) for words in batch])]
 
 
-def _read(connection: Connection, **options: float) -> Reply:
+def read_reply(connection: Connection, **options: float) -> Reply:
+    """The next reply; an error that the server answered is one too."""
     try:
         return connection.read_response(**options)
     except ResponseError as error:  # an answer like any other: those behind it must be read too

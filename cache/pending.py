@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cache import commands, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from cache.clock import Clock
     from cache.commands import Command
@@ -29,15 +29,28 @@ _NEW_EPOCH: Final = commands.delete(keys.JOB_GENERATIONS)
 class Pending:
     """Deletions by command, each kept once. Safe to share between threads.
 
+    `part_of` tells which part of the data a deletion is about: in a cluster its slot. What waits for one part holds up
+    nobody who asks for another.
+
     Those of match scores are bounded: past `MAX_MATCH_INVALIDATIONS` they become one new epoch of all scores. Those of
-    single values are bounded by the companies and users there are.
+    single values are bounded by the companies and users there are. `on_doubt` is called when another server may have
+    become the primary.
     """
 
-    def __init__(self, clock: Clock, on_pending: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_pending: Callable[[int], None] | None = None,
+        on_doubt: Callable[[], None] = lambda: None,
+        part_of: Callable[[Command], int] = lambda _: 0,
+    ) -> None:
         self._clock = clock
         self._on_pending = on_pending
-        self._waiting: dict[Command, None] = {}
-        self._applying: tuple[Command, ...] = ()
+        self._on_doubt = on_doubt
+        self._part_of = part_of
+        self._waiting: dict[int, dict[Command, None]] = {}
+        self._applying: dict[int, tuple[Command, ...]] = {}
+        self._waiting_count = 0
         self._recent: dict[Command, float] = {}
         self.reset_lock()
 
@@ -46,34 +59,50 @@ class Pending:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._applying)
+        return self._waiting_count + sum(map(len, self._applying.values()))
+
+    def parts(self) -> set[int]:
+        """The parts of which there are any."""
+        with self._lock:
+            return {*self._waiting, *self._applying}
+
+    def holds_up(self, parts: Collection[int] | None) -> bool:
+        """Whether there are any of these parts; None means all parts."""
+        if not self._waiting and not self._applying:  # as a rule
+            return False
+        return parts is None or any(part in self._waiting or part in self._applying for part in parts)
 
     def add(self, deletions: Iterable[Command]) -> None:
         with self._lock:
-            self._waiting |= dict.fromkeys(deletions)
-            if len(self._waiting) > MAX_MATCH_INVALIDATIONS:
-                self._waiting = dict.fromkeys(_bounded(self._waiting))
+            self._wait(deletions)
         self._tell()
 
-    def begin(self) -> tuple[Command, ...]:
-        """What the caller is to apply now, and then `applied` or `failed`; nothing while another caller does."""
+    def begin(self, parts: Collection[int] | None = None) -> tuple[Command, ...]:
+        """What the caller is to apply now to these parts, and then `applied` or `failed`.
+
+        Nothing while another caller does that.
+        """
         with self._lock:
-            if self._applying:
+            chosen = self._waiting.keys() if parts is None else self._waiting.keys() & parts
+            if self._applying and (parts is None or not self._applying.keys().isdisjoint(parts)):
                 return ()
             # Taken out, so that one that is added while these are on their way is not taken for applied.
-            self._applying, self._waiting = tuple(self._waiting), {}
-            return self._applying
+            mine = {part: tuple(self._waiting.pop(part)) for part in list(chosen)}
+            self._applying |= mine
+            deletions = tuple(command for each in mine.values() for command in each)
+            self._waiting_count -= len(deletions)
+            return deletions
 
-    def applied(self) -> None:
+    def applied(self, deletions: Iterable[Command]) -> None:
         with self._lock:
-            done, self._applying = self._applying, ()
-        self.confirmed(done)
+            self._end(deletions)
+        self.confirmed(deletions)
         self._tell()
 
-    def failed(self) -> None:
+    def failed(self, deletions: Iterable[Command]) -> None:
         with self._lock:
-            self._waiting = dict.fromkeys([*self._applying, *self._waiting])
-            self._applying = ()
+            self._end(deletions)
+            self._wait(deletions)
 
     def confirmed(self, deletions: Iterable[Command]) -> None:
         """The server has confirmed these; its successor may not know of them."""
@@ -89,19 +118,38 @@ class Pending:
             if len(self._recent) > MAX_MATCH_INVALIDATIONS:
                 self._recent = dict.fromkeys(_bounded(self._recent), now)
 
-    def primary_may_have_changed(self) -> None:
-        """What was confirmed in the last seconds before this must be applied again."""
+    def primary_may_have_changed(self, of_part: Callable[[int], bool] = lambda _: True) -> None:
+        """What was confirmed in the last seconds before this must be applied again, to the parts it happened to."""
         with self._lock:
-            again, self._recent = self._recent, {}
-            self._waiting = dict.fromkeys([*again, *self._waiting])
+            again = [command for command in self._recent if of_part(self._part_of(command))]
+            for command in again:
+                del self._recent[command]
+            self._wait(again)
+        self._on_doubt()
         if again:
             self._tell()
+
+    def _wait(self, deletions: Iterable[Command]) -> None:
+        for command in deletions:
+            of_part = self._waiting.setdefault(self._part_of(command), {})
+            self._waiting_count += command not in of_part
+            of_part[command] = None
+        if self._waiting_count > MAX_MATCH_INVALIDATIONS:
+            all_of_them = [command for of_part in self._waiting.values() for command in of_part]
+            bounded = _bounded(all_of_them)
+            if len(bounded) < len(all_of_them):
+                self._waiting, self._waiting_count = {}, 0
+                self._wait(bounded)
+
+    def _end(self, deletions: Iterable[Command]) -> None:
+        for command in deletions:
+            self._applying.pop(self._part_of(command), None)
 
     def _tell(self) -> None:
         if self._on_pending is None:
             return
         try:
-            self._on_pending(len(self._waiting))
+            self._on_pending(len(self))
         except Exception:  # noqa: BLE001 - the hook is the caller's own: its fault must not become the page's
             _log.exception("cache.on_pending_failed")
 

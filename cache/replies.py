@@ -24,7 +24,7 @@ from cache.commands import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cache.commands import Command, Reply
+    from cache.commands import Command, Reply, Word
 
 _log = logging.getLogger("cache")
 
@@ -32,21 +32,28 @@ _log = logging.getLogger("cache")
 TROUBLE: Final = (RedisError, OSError, EOFError)
 
 # These say that the server as a whole cannot serve for now, or not any more as the primary.
-_SERVER_IN_TROUBLE: Final = (ReadOnlyError, ClusterDownError, TryAgainError)
+_SERVER_IN_TROUBLE: Final = (ReadOnlyError, ClusterDownError)
+# As a node says it of a single slot, which moves or has lost its primary, while it serves the others.
+_SLOT_NOT_SERVED: Final = "Hash slot not served"
 
+# By command: the types that its reply may have, and how many of its words are not answered one by one (0: none are).
 _BYTES: Final = (bytes, type(None))
-_SHAPES: Final[dict[str, tuple[type, ...]]] = {
-    "GET": _BYTES,
-    "GETEX": _BYTES,
-    "SET": (bytes, type(None)),
-    "MGET": (list,),
-    "HMGET": (list,),
-    "HGETALL": (dict, list),
-    "UNLINK": (int,),
-    "HDEL": (int,),
-    "EXPIRE": (int,),
-    "EXISTS": (int,),
-    "EVALSHA": (int, bytes, list),
+_SHAPES: Final[dict[Word, tuple[tuple[type, ...], int]]] = {
+    "GET": (_BYTES, 0),
+    "GETEX": (_BYTES, 0),
+    "SET": (_BYTES, 0),
+    "MGET": ((list,), 1),
+    "HMGET": ((list,), 2),
+    "HGETALL": ((dict, list), 0),
+    "UNLINK": ((int,), 0),
+    "HDEL": ((int,), 0),
+    "EXPIRE": ((int,), 0),
+    "PTTL": ((int,), 0),
+    "EXISTS": ((int,), 0),
+    "EVALSHA": ((int, bytes, list), 0),
+    "EVAL": ((int, bytes, list), 0),
+    "CLUSTER": ((list,), 0),
+    "ASKING": ((bytes,), 0),
 }
 
 
@@ -59,30 +66,34 @@ class InTroubleError(RedisError):
 
 
 def unknown_scripts(batch: Sequence[Command], replies: Sequence[Reply]) -> list[int]:
-    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError) and batch[i][0] == "EVALSHA"]
+    if NoScriptError not in map(type, replies):  # nearly always; each lookup passes here
+        return []
+    return [i for i, reply in enumerate(replies) if type(reply) is NoScriptError and batch[i][0] == "EVALSHA"]
 
 
-def judge(batch: Sequence[Command], replies: list[Reply]) -> list[Reply] | Unavailable:
-    """The replies as flows take them. InTroubleError and NonsenseError: the connection is not to be used again."""
+def judge(batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = False) -> list[Reply] | Unavailable:
+    """The replies as flows take them; `in_cluster` those that lead to another node stay in their places, as AskError.
+
+    InTroubleError and NonsenseError: the connection is not to be used again.
+    """
     for i, reply in enumerate(replies):
-        if isinstance(reply, ResponseError | ClusterDownError):
-            if str(reply).startswith("WRONGTYPE"):
-                replies[i] = commands.WRONG_TYPE
-                continue
+        command = batch[i]
+        types, unanswered = _SHAPES[command[0]]
+        if type(reply) in types and (not unanswered or len(reply) == len(command) - unanswered):
+            continue
+        if in_cluster and isinstance(reply, AskError):
+            continue
+        if not isinstance(reply, (ResponseError, ClusterDownError)):
+            raise NonsenseError(f"{command[0]!r} was answered by {type(reply).__name__}.")
+        if not str(reply).startswith("WRONGTYPE"):
             return _refused(reply)
-        name = batch[i][0]
-        if type(reply) not in _SHAPES[str(name)] or (
-            type(reply) is list and name in ("MGET", "HMGET") and len(reply) != _asked_for(batch[i])
-        ):
-            raise NonsenseError(f"{name!r} was answered by {type(reply).__name__}.")
+        replies[i] = commands.WRONG_TYPE
     return replies
 
 
-def _asked_for(command: Command) -> int:
-    return len(command) - (1 if command[0] == "MGET" else 2)
-
-
 def _refused(error: Exception) -> Unavailable:
+    if isinstance(error, TryAgainError) or _SLOT_NOT_SERVED in str(error):
+        return Unavailable(type(error).__name__)
     if isinstance(error, _SERVER_IN_TROUBLE):
         raise InTroubleError(str(error)) from error
     if isinstance(error, OutOfMemoryError):
@@ -90,7 +101,7 @@ def _refused(error: Exception) -> Unavailable:
     elif isinstance(error, NoPermissionError):
         _once("cache.not_permitted", "give the user the rules of cache.access", error)
     elif isinstance(error, AskError):
-        _once("cache.moved", "this is a cluster: pass a RedisCluster client", error)
+        _once("cache.moved", "this is a cluster: pass a RedisCluster client, or cluster=True", error)
     else:
         _once("cache.refused", "the server refused a command", error)
     return Unavailable(type(error).__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -16,6 +15,8 @@ from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
+from cache.miss import MISS
+from cache.near import NEAR_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from cache.catalog import Catalog
+    from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
     from cache.commands import Flow, Step
@@ -54,8 +56,9 @@ class CacheService:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         *,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -63,19 +66,28 @@ class CacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> None:
         """The client's options say where and as whom to connect. The connections are the service's own.
 
         `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
-        and a page must not wait. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one string
-        per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter` gives
-        numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10 by
-        default) a caller that waits for another's compute computes for itself.
+        and a page must not wait. With `cluster` the client names one node of a cluster, or its configuration endpoint;
+        a RedisCluster needs no saying. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one
+        string per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter`
+        gives numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10
+        by default) a caller that waits for another's compute computes for itself. `max_connections` is for each node.
+        `near` names cache types (match, company, ijp) whose values this process also keeps in its memory, for 5 seconds
+        and at most `near_entries` of each: another process's change is seen within 2 ms. Raises ValueError for a
+        session.
         """
-        if not isinstance(client, redis.Redis):
-            raise TypeError(f"client is a {type(client).__name__}; CacheService takes a redis.Redis.")
+        if not isinstance(client, redis.Redis | redis.RedisCluster):
+            raise TypeError(
+                f"client is a {type(client).__name__}; CacheService takes a redis.Redis or redis.RedisCluster."
+            )
         self._parts = Parts(
             client,
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -83,11 +95,14 @@ class CacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
             caller=_thread,
         )
         self.flows = self._parts.flows
         self._link = self._parts.link
         self._keeper = self._parts.keeper
+        self.near = self._parts.near
         self.stats: Stats = self._parts.stats
 
     @classmethod
@@ -96,6 +111,7 @@ class CacheService:
         url: str,
         *,
         credential_provider: CredentialProvider | None = None,
+        cluster: bool = False,
         layout: str = "hash",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
@@ -103,15 +119,19 @@ class CacheService:
         jitter: Callable[[], float] | None = None,
         patience_s: float | None = None,
         max_connections: int | None = None,
+        near: Iterable[str] = (),
+        near_entries: int = NEAR_ENTRIES,
     ) -> CacheService:
         """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
 
+        With `cluster` the URL names one node of a cluster, or its configuration endpoint; the others are found by it.
         `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
         in the URL.
         """
         pool = redis.ConnectionPool.from_url(url, credential_provider=credential_provider)
         return cls(
             redis.Redis(connection_pool=pool),
+            cluster=cluster,
             layout=layout,
             catalog=catalog,
             clock=clock,
@@ -119,10 +139,12 @@ class CacheService:
             jitter=jitter,
             patience_s=patience_s,
             max_connections=max_connections,
+            near=near,
+            near_entries=near_entries,
         )
 
     def close(self) -> None:
-        """Closes the connections and ends the thread that renews leases."""
+        """Closes the connections and ends the threads."""
         self._parts.close()
 
     @property
@@ -134,11 +156,16 @@ class CacheService:
 
     def get_match_score(self, user_id: int, job_id: int) -> dict[str, Json] | None:
         """The cached score, or None."""
-        return self.run(self.flows.get_scores(user_id, ids([job_id]))).get(job_id)
+        if self.near is not None and (score := self.near.score(user_id, job_id)) is not None:
+            return score
+        return self.run(self.flows.get_scores(user_id, [keys.checked("job_id", job_id)])).get(job_id)
 
     def get_match_scores(self, user_id: int, job_ids: Iterable[int]) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` of what is cached; missing ids are absent. One round trip where nothing is missing."""
-        return self.run(self.flows.get_scores(user_id, ids(job_ids)))
+        jobs = ids(job_ids)
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
+            return scores
+        return self.run(self.flows.get_scores(user_id, jobs))
 
     def fence(self, user_id: int, job_ids: Iterable[int]) -> Mapping[int, Fence]:
         """What `set_match_scores` needs to refuse late scores: call it before the origin is read, once a chunk."""
@@ -172,7 +199,10 @@ class CacheService:
         What another caller computes at the moment is waited for. `compute` is called at most once, with at least one
         id, and again only for what another caller failed to compute; ids that it leaves out are absent.
         """
-        return self.run(self.flows.match_scores(user_id, ids(job_ids)), compute)
+        jobs = ids(job_ids)
+        if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
+            return scores
+        return self.run(self.flows.match_scores(user_id, jobs), compute)
 
     def invalidate_user_matches(self, user_id: int) -> bool:
         """Forgets all scores of a user, in one round trip."""
@@ -193,8 +223,9 @@ class CacheService:
 
     def set_company_enrichment(self, company_id: int, data: Json) -> bool:
         """Stores fresh data; a fetch that is in flight will not overwrite it."""
-        ttl_s = self.flows.catalog.company.ttl_s
-        return self.run(self.flows.set_value(keys.company(company_id), data, ttl_s))
+        company = self.flows.catalog.company
+        flow = self.flows.set_value(company.name, keys.company(company_id), data, company.ttl_s)
+        return self.run(flow)
 
     def invalidate_company(self, company_id: int) -> bool:
         """Forgets a company's enrichment, a fetch in flight included."""
@@ -255,22 +286,25 @@ class CacheService:
     ) -> Json:
         if none_ttl is not None:
             checked_ttl("none_ttl", none_ttl, least=0)
+        if self.near is not None and (value := self.near.value(name, key)) is not MISS:
+            return value
         return self.run(self.flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl), compute)
 
     def run(self, flow: Flow[T], compute: Callable[..., Any] = no_compute) -> T:
         """Carries out a flow of `flows`, for warming and whoever else builds flows of their own."""
         operation = Operation()
-        resume: Callable[[], Step] = partial(next, flow)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                resume = partial(flow.send, self._act(step, compute, operation))
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-                resume = partial(flow.throw, error)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._act(step, compute, operation)
+                except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
         match step:

@@ -1,13 +1,19 @@
-"""True counts: every lookup is one hit or one miss of its cache type, whatever the layout or the batch."""
+"""True counts: every lookup is one hit or one miss of its cache type, whatever the layout or the batch.
+
+Two readers: `Stats` counts for a service, and `counted_request` for the request that the lookups were made in.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ABSENT: Final = "absent"
 INVALIDATED: Final = "invalidated"
@@ -18,12 +24,22 @@ MISS_REASONS: Final = (ABSENT, INVALIDATED, UNDECODABLE, UNAVAILABLE)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one cache type has seen. `misses` by reason; `refused_writes` are late ones, rightly not stored."""
+    """What one cache type has seen. `misses` by reason; `near_hits` are those of the hits that asked no server.
+
+    `computes` are values that the caller's function gave, `compute_s` the seconds that it took, `errors` the calls of
+    it that raised. `waits` are lookups that waited for another caller's compute. `refused_writes` are late ones,
+    rightly not stored; `dropped_writes` are values that the server was asked to store and did not.
+    """
 
     hits: int = 0
     misses: Mapping[str, int] = field(default_factory=dict)
     computes: int = 0
     refused_writes: int = 0
+    compute_s: float = 0.0
+    errors: int = 0
+    waits: int = 0
+    dropped_writes: int = 0
+    near_hits: int = 0
 
     @property
     def lookups(self) -> int:
@@ -36,17 +52,49 @@ class Counts:
 
 
 class _Tally:
-    __slots__ = ("computes", "hits", "misses", "refused_writes")
+    __slots__ = (
+        *("compute_s", "computes", "dropped_writes", "errors"),
+        *("hits", "misses", "near_hits", "refused_writes", "waits"),
+    )
 
     def __init__(self) -> None:
-        self.hits = self.computes = self.refused_writes = 0
+        self.hits = self.computes = self.refused_writes = self.errors = self.waits = self.dropped_writes = 0
+        self.near_hits = 0
+        self.compute_s = 0.0
         self.misses = dict.fromkeys(MISS_REASONS, 0)
 
 
-class Stats:
-    """Counts by cache type, and the server lookups that the library caused. Safe to share between threads."""
+class RequestCounts:
+    """The lookups of one request, of all cache types together."""
+
+    __slots__ = ("hits", "misses")
 
     def __init__(self) -> None:
+        self.hits = self.misses = 0
+
+
+_request: ContextVar[RequestCounts | None] = ContextVar("cache_request", default=None)
+
+
+@contextmanager
+def counted_request() -> Iterator[RequestCounts]:
+    """Counts the lookups made inside, by whichever service: in this context, and in threads and tasks that copy it."""
+    counts = RequestCounts()
+    token = _request.set(counts)
+    try:
+        yield counts
+    finally:
+        _request.reset(token)
+
+
+class Stats:
+    """Counts by cache type, and the server lookups that the library caused. Safe to share between threads.
+
+    `monotonic` is what computes are timed with.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._tallies: dict[str, _Tally] = {}
         self._data_reads = self._bookkeeping_reads = 0
         self.reset_lock()
@@ -65,7 +113,11 @@ class Stats:
         bookkeeping_reads: int = 0,
     ) -> None:
         """One operation's outcome, and the keys that the server was asked for."""
+        request = _request.get()
         with self._lock:
+            if request is not None:
+                request.hits += hits
+                request.misses += sum(misses.values()) if misses else 0
             tally = self._tally(cache_type)
             tally.hits += hits
             if misses:
@@ -74,9 +126,34 @@ class Stats:
             self._data_reads += data_reads
             self._bookkeeping_reads += bookkeeping_reads
 
-    def computed(self, cache_type: str, count: int) -> None:
+    def near_hits(self, cache_type: str, count: int) -> None:
+        """Lookups that the near cache answered."""
+        request = _request.get()
         with self._lock:
-            self._tally(cache_type).computes += count
+            if request is not None:
+                request.hits += count
+            tally = self._tally(cache_type)
+            tally.hits += count
+            tally.near_hits += count
+
+    def computed(self, cache_type: str, count: int, took_s: float) -> None:
+        with self._lock:
+            tally = self._tally(cache_type)
+            tally.computes += count
+            tally.compute_s += took_s
+
+    def failed(self, cache_type: str) -> None:
+        """The caller's function raised."""
+        with self._lock:
+            self._tally(cache_type).errors += 1
+
+    def waited(self, cache_type: str, count: int) -> None:
+        with self._lock:
+            self._tally(cache_type).waits += count
+
+    def dropped(self, cache_type: str, count: int) -> None:
+        with self._lock:
+            self._tally(cache_type).dropped_writes += count
 
     def refused(self, cache_type: str, count: int) -> None:
         with self._lock:
@@ -90,7 +167,22 @@ class Stats:
     def counts(self, cache_type: str) -> Counts:
         with self._lock:
             tally = self._tally(cache_type)
-            return Counts(tally.hits, dict(tally.misses), tally.computes, tally.refused_writes)
+            return Counts(
+                tally.hits,
+                dict(tally.misses),
+                tally.computes,
+                tally.refused_writes,
+                tally.compute_s,
+                tally.errors,
+                tally.waits,
+                tally.dropped_writes,
+                tally.near_hits,
+            )
+
+    def names(self) -> tuple[str, ...]:
+        """The cache types that were counted so far."""
+        with self._lock:
+            return tuple(self._tallies)
 
     @property
     def data_reads(self) -> int:

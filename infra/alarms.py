@@ -144,7 +144,7 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
             f"The hit rate of {name} fell more than {metric_math.DROP_POINTS} points under its last seven days. "
             "Likely: something changed in the last hour: a release, a flush, a failover, a job that invalidates much.",
             counts(settings, cache_type, hourly) | {"b": baseline(settings, cache_type)},
-            metric_math.drop(guard=metric_math.guard_lookups(cache_type, catalog, hourly)),
+            metric_math.drop(guard=metric_math.guard_lookups(cache_type, catalog, points=metric_math.DROP_POINTS)),
             ABOVE,
             metric_math.DROP_POINTS,
             1,
@@ -154,12 +154,13 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
         yield Alarm(
             settings.names.of(f"{name}-telemetry"),
             "telemetry",
-            f"No lookups of {name} were counted for half an hour: its hit rate is not watched. Likely: the application "
-            "is down, lost its permission to publish metrics, or publishes in another namespace.",
+            f"No counts of {name} were published for half an hour: its hit rate is not watched. Likely: the "
+            "application is down, lost its permission to publish metrics, or publishes in another namespace.",
             counts(settings, cache_type, 900),
-            "h+m",
+            # The application publishes 0 where nobody looked anything up: a quiet night is no failure.
+            metric_math.or_if_missing("h+m", -1),
             BELOW,
-            1,
+            0,
             2,
             2,
             missing="breaching",
@@ -260,6 +261,19 @@ def node_alarms(settings: Settings) -> Iterator[Alarm]:
             5,
             5,
         )
+        yield Alarm(
+            f"{node}-node-lost",
+            "node-lost",
+            f"{node} reports nothing for five minutes: it is gone or cannot be reached. Likely: it failed and is being "
+            "replaced, or the replication group is being changed.",
+            {"v": node_metric(node, "EngineCPUUtilization", "SampleCount")},
+            metric_math.or_if_missing("v", 0),
+            BELOW,
+            1,
+            5,
+            5,
+            missing="breaching",
+        )
         if settings.node.burstable:
             yield Alarm(
                 f"{node}-cpu-credits",
@@ -333,7 +347,7 @@ def baseline_alarms(settings: Settings, function_name: str) -> Iterator[Alarm]:
         "baseline",
         f"The hourly baseline function did not run for three hours: {effect} Likely: its schedule is disabled.",
         ran("Invocations"),
-        "v",
+        metric_math.or_if_missing("v", 0),
         BELOW,
         1,
         3,

@@ -29,6 +29,14 @@ class BaselineArgs:
     log_key_arn: pulumi.Input[str]
 
 
+def least_lookups(catalog: Catalog) -> dict[str, int]:
+    """By cache type, how many lookups make a baseline: as many as the drop alarm wants in an hour."""
+    return {
+        cache_type.name: metric_math.guard_lookups(cache_type, catalog, points=metric_math.DROP_POINTS)
+        for cache_type in catalog
+    }
+
+
 class Baseline(pulumi.ComponentResource):
     """Publishes the seven-day hit rate of each cache type every hour. May read metrics and publish in one namespace."""
 
@@ -88,14 +96,7 @@ class Baseline(pulumi.ComponentResource):
             environment=lambda_.FunctionEnvironmentArgs(
                 variables={
                     "NAMESPACE": names.metric_namespace,
-                    "LEAST_LOOKUPS": json.dumps(
-                        {
-                            cache_type.name: metric_math.guard_lookups(
-                                cache_type, args.catalog, metric_math.DROP_PERIOD_S
-                            )
-                            for cache_type in args.catalog
-                        }
-                    ),
+                    "LEAST_LOOKUPS": json.dumps(least_lookups(args.catalog)),
                 }
             ),
             tags=names.tags("baseline"),

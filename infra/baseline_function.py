@@ -28,18 +28,8 @@ def handler(event: object, context: object) -> dict[str, float]:
 
 
 def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
-    """Publishes `HitRateBaseline` of each cache type in `least_lookups`, and returns it.
-
-    The week ends an hour before the last full hour, so that a drop is not part of what it is compared with. A type
-    with fewer lookups in the week than its least is left out: there is no baseline yet.
-    """
-    end = now.replace(minute=0, second=0, microsecond=0) - HOUR
-    sums = _sums(cloudwatch, namespace, list(least_lookups), end - timedelta(days=DAYS), end)
-    baselines = {}
-    for cache_type, least in least_lookups.items():
-        hits, misses = sums[cache_type, "CacheHits"], sums[cache_type, "CacheMisses"]
-        if hits + misses >= least:
-            baselines[cache_type] = 100 * hits / (hits + misses)
+    """Publishes `HitRateBaseline` of each cache type in `least_lookups`, and returns it."""
+    baselines = measure(cloudwatch, namespace=namespace, least_lookups=least_lookups, now=now)
     if baselines:
         cloudwatch.put_metric_data(
             Namespace=namespace,
@@ -57,9 +47,35 @@ def publish(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], n
     return baselines
 
 
-def _sums(
+def measure(cloudwatch: Any, *, namespace: str, least_lookups: dict[str, int], now: datetime) -> dict[str, float]:
+    """The hit rate of the week before `now` by cache type, in percent. Publishes nothing."""
+    start, end = week(now)
+    return hit_rates(sums(cloudwatch, namespace, list(least_lookups), start, end), least_lookups)
+
+
+def week(now: datetime) -> tuple[datetime, datetime]:
+    """Start and end of the week that a baseline published at `now` is of.
+
+    It ends an hour before the last full hour, so that a drop is not part of what it is compared with.
+    """
+    end = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    return end - timedelta(days=DAYS), end
+
+
+def hit_rates(counted: dict[tuple[str, str], float], least_lookups: dict[str, int]) -> dict[str, float]:
+    """Percent by cache type. One with fewer lookups than its least is left out: there is no baseline yet."""
+    rates = {}
+    for cache_type, least in least_lookups.items():
+        hits, misses = counted[cache_type, "CacheHits"], counted[cache_type, "CacheMisses"]
+        if hits + misses >= least:
+            rates[cache_type] = 100 * hits / (hits + misses)
+    return rates
+
+
+def sums(
     cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime
 ) -> dict[tuple[str, str], float]:
+    """Hits and misses between two full hours, by cache type and the metric's name."""
     series = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
         StartTime=start,
@@ -80,8 +96,8 @@ def _sums(
             for index, (cache_type, metric) in enumerate(series)
         ],
     )
-    sums = dict.fromkeys(series, 0.0)
+    totals = dict.fromkeys(series, 0.0)
     for page in pages:
         for result in page["MetricDataResults"]:
-            sums[series[int(result["Id"][1:])]] += sum(result["Values"])
-    return sums
+            totals[series[int(result["Id"][1:])]] += sum(result["Values"])
+    return totals

@@ -1,8 +1,9 @@
 """How an alarm watches a cache type: period, traffic guard and expressions, from the catalogue. Pure.
 
-A guard keeps a rate of a few lookups from ringing. It must open in an ordinary daytime period, or the alarm never
-rings; and what it lets through must be enough to tell the target from the floor, or the alarm rings by chance. So the
-period is the shortest whose almost emptiest window (1 of 100) still holds enough, and the guard is that window.
+A guard keeps a rate of a few lookups from ringing. What it lets through must be enough to tell the target from the
+floor, or the alarm rings by chance: that number is the guard. And it must open in an ordinary daytime period, or the
+alarm never rings: the period is the shortest whose almost emptiest window (1 of 100) still holds so many. Quieter
+days, such as weekends, are then watched as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _PERIODS_S: Final = (300, 900, 3_600)
 _CLOSED_SHARE: Final = 0.01
 # Standard errors between target and floor; with several periods of several needed, chance alone does not ring.
 _STANDARD_ERRORS: Final = 2
+# With fewer lookups one miss moves a rate by more than six points, however rare misses are.
+_LEAST_LOOKUPS: Final = 16
 # An alarm looks back half an hour at least, and rings when two thirds of it were low.
 _LOOK_BACK_S: Final = 1_800
 _LEAST_PERIODS: Final = 3
@@ -39,13 +42,11 @@ class Watch:
 
 def watch(cache_type: CacheType, catalog: Catalog, *, floor_percent: float) -> Watch:
     """How the floor alarm of `cache_type` watches it."""
-    margin = cache_type.target_hit_rate - floor_percent / 100
-    spread = math.sqrt(cache_type.target_hit_rate * (1 - cache_type.target_hit_rate))
-    needed = (_STANDARD_ERRORS * spread / margin) ** 2
+    guard = guard_lookups(cache_type, catalog, points=100 * cache_type.target_hit_rate - floor_percent)
     batch = lookups_per_view(cache_type, catalog)
     for period_s in _PERIODS_S:
-        guard = guard_lookups(cache_type, catalog, period_s)
-        if guard / batch >= needed:
+        views = cache_type.lookups_per_minute_day / batch * period_s / 60
+        if poisson_quantile(views, _CLOSED_SHARE) * batch >= guard:
             break
     periods = max(_LEAST_PERIODS, _LOOK_BACK_S // period_s)
     return Watch(period_s, guard, datapoints=periods * 2 // 3, periods=periods)
@@ -58,11 +59,11 @@ def lookups_per_view(cache_type: CacheType, catalog: Catalog) -> int:
     return 1
 
 
-def guard_lookups(cache_type: CacheType, catalog: Catalog, period_s: int) -> int:
-    """Lookups that all but 1 % of the daytime windows of `period_s` have; at least 1."""
-    batch = lookups_per_view(cache_type, catalog)
-    views = poisson_quantile(cache_type.lookups_per_minute_day / batch * period_s / 60, _CLOSED_SHARE)
-    return max(1, views * batch)
+def guard_lookups(cache_type: CacheType, catalog: Catalog, *, points: float) -> int:
+    """Lookups that tell the target from a rate `points` below it."""
+    target = cache_type.target_hit_rate
+    views = (_STANDARD_ERRORS * 100 / points) ** 2 * target * (1 - target)
+    return math.ceil(max(round(views, 6), _LEAST_LOOKUPS)) * lookups_per_view(cache_type, catalog)
 
 
 def poisson_quantile(mean: float, share: float) -> int:
@@ -90,3 +91,12 @@ def drop(*, guard: int) -> str:
     A missing baseline counts as 0 and reads as a rise: the baseline function's own alarms tell of it.
     """
     return f"IF((h+m)>={guard}, b-100*h/(h+m), 0)"
+
+
+def or_if_missing(expression: str, value: int) -> str:
+    """`expression`, and `value` in periods without data.
+
+    An alarm on data that is missing needs it: CloudWatch looks for points farther back before it treats any as
+    breaching, and would ring two periods later. Right for periods longer than the metrics' delay, or several of them.
+    """
+    return f"FILL({expression}, {value})"

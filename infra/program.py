@@ -17,7 +17,7 @@ from infra.network import Network, NetworkArgs
 from infra.policies import Policies, PoliciesArgs
 from infra.settings import Settings, from_pulumi
 from infra.static_site import GLOBAL_REGION, StaticSite, StaticSiteArgs
-from infra.valkey import PORT, Valkey, ValkeyArgs
+from infra.valkey import Valkey, ValkeyArgs
 
 
 def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
     return {
         "cache_endpoint": cache.primary_endpoint,
         "reader_endpoint": cache.reader_endpoint,
-        "port": PORT,
+        "port": cache.port,
         "cluster_mode": settings.cluster_mode,
         "replication_group_id": cache.replication_group_id,
         "app_user_name": cache.app_user_name,

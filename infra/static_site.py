@@ -16,6 +16,8 @@ ASSET_TTL_S: Final = 7 * 24 * 60 * 60
 ASSET_PATH: Final = "/assets/*"
 # Pages keep their names, so that a release shows within a minute.
 PAGE_TTL_S: Final = 60
+ASSET_CACHE_CONTROL: Final = f"public, max-age={ASSET_TTL_S}, immutable"
+PAGE_CACHE_CONTROL: Final = f"public, max-age={PAGE_TTL_S}"
 HSTS_S: Final = 365 * 24 * 60 * 60
 # CloudFront, its metrics and its log delivery are in this region only.
 GLOBAL_REGION: Final = "us-east-1"
@@ -62,7 +64,7 @@ class StaticSite(pulumi.ComponentResource):
             bucket=site.id,
             target_bucket=logs.id,
             target_prefix="s3/",
-            # S3 looks whether it may write there before it begins.
+            # S3 refuses a target that it may not write to.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[logs.policy]),
         )
         self._deliver_logs(name, settings, distribution, logs, child)
@@ -94,7 +96,6 @@ class StaticSite(pulumi.ComponentResource):
             "cached_methods": ["GET", "HEAD"],
             "compress": True,
         }
-        asset_header = f"public, max-age={ASSET_TTL_S}, immutable"
         distribution = cloudfront.Distribution(
             name,
             enabled=True,
@@ -113,7 +114,7 @@ class StaticSite(pulumi.ComponentResource):
             default_cache_behavior=cloudfront.DistributionDefaultCacheBehaviorArgs(
                 cache_policy_id=_cache_policy(f"{name}-pages", names.of("pages"), PAGE_TTL_S, child).id,
                 response_headers_policy_id=_headers_policy(
-                    f"{name}-pages", names.of("pages"), f"public, max-age={PAGE_TTL_S}", child
+                    f"{name}-pages", names.of("pages"), PAGE_CACHE_CONTROL, child
                 ).id,
                 **common,
             ),
@@ -122,7 +123,7 @@ class StaticSite(pulumi.ComponentResource):
                     path_pattern=ASSET_PATH,
                     cache_policy_id=_cache_policy(f"{name}-assets", names.of("assets"), ASSET_TTL_S, child).id,
                     response_headers_policy_id=_headers_policy(
-                        f"{name}-assets", names.of("assets"), asset_header, child
+                        f"{name}-assets", names.of("assets"), ASSET_CACHE_CONTROL, child
                     ).id,
                     **common,
                 )

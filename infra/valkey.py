@@ -39,6 +39,7 @@ class Valkey(pulumi.ComponentResource):
 
     primary_endpoint: pulumi.Output[str]
     reader_endpoint: pulumi.Output[str]
+    port: pulumi.Output[int]
     replication_group_id: pulumi.Output[str]
     replication_group_arn: pulumi.Output[str]
     app_user_name: str
@@ -115,12 +116,15 @@ class Valkey(pulumi.ComponentResource):
         else:
             self.primary_endpoint = cache.primary_endpoint_address
             self.reader_endpoint = cache.reader_endpoint_address
+        # As made, not as asked for: on one machine every group has a port of its own.
+        self.port = cache.port.apply(lambda port: int(port or PORT))
         self.replication_group_id = cache.replication_group_id
         self.replication_group_arn = cache.arn
         self.register_outputs(
             {
                 "primary_endpoint": self.primary_endpoint,
                 "reader_endpoint": self.reader_endpoint,
+                "port": self.port,
                 "replication_group_id": self.replication_group_id,
             }
         )

@@ -50,6 +50,11 @@ class Origins:
         return {user: self.scores(user, jobs) for user, jobs in wanted.items()}
 
 
+def text_of(size_bytes: int) -> str:
+    """A value of this many bytes as JSON."""
+    return "x" * max(0, size_bytes - 2)
+
+
 def _padded(value: dict[str, Json], size_bytes: int) -> dict[str, Json]:
     """The value with a text that fills it up to about this size as JSON."""
     return value | {"text": "x" * max(0, size_bytes - 80)}
@@ -76,4 +81,5 @@ def flow_of(call: CacheCall, flows: Flows, origins: Origins) -> Flow[Any]:
         case Call.INVALIDATE_JOB:
             return flows.invalidate_job_matches(call.subject)
         case Call.SET_COMPANY:
-            return flows.set_value(keys.company(call.subject), origins.company, catalog.company.ttl_s)
+            company = catalog.company
+            return flows.set_value(company.name, keys.company(call.subject), origins.company, company.ttl_s)

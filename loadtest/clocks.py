@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ServerClock:
     """The server's clock stands still between moves, so that a run depends on its seed alone."""
 
-    how: Final = "virtual, from the stationary state; the server's own clock is moved (libfaketime)"
+    how: Final = "virtual; the server's own clock is moved (libfaketime)"
 
     def __init__(self, server: Valkey, epoch_s: int) -> None:
         self._server = server
@@ -41,10 +41,7 @@ class ServerClock:
 class DeletingClock:
     """Keeps the deadline of every key that is written, and deletes the keys whose time has come."""
 
-    how: Final = (
-        "virtual, from the stationary state; the server's clock cannot be moved here, so each key is deleted at its "
-        "virtual deadline"
-    )
+    how: Final = "virtual; the server's clock cannot be moved here, so each key is deleted at its virtual deadline"
 
     def __init__(self, epoch_s: int) -> None:
         self._now = epoch_s
@@ -73,6 +70,8 @@ class DeletingClock:
                 case "UNLINK", (_, *unlinked):
                     for gone in unlinked:
                         self._deadlines.pop(str(gone), None)
+                case "FLUSHALL", _:
+                    self._deadlines.clear()
                 case "SET", (_, key, _, "EX", ttl):
                     self._expires(key, ttl)
                 case "SET", (_, key, _, "NX", "PX", life_ms) if reply is not None:

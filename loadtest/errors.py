@@ -22,6 +22,10 @@ class LoadTestError(Exception):
     exit_code = ExitCode.ERROR
 
 
+class ServerGoneError(LoadTestError):
+    """The server went away during the run."""
+
+
 class ScenarioError(LoadTestError):
     """A scenario or an option that cannot be run."""
 

@@ -19,9 +19,9 @@ from loadtest import stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
 from loadtest.errors import LoadTestError
+from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
-from loadtest.virtual import Memory, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,6 +10,7 @@ import socket
 import sys
 from itertools import count
 from pathlib import Path
+from random import Random
 from time import time
 from typing import Any
 
@@ -174,7 +175,8 @@ class Person(User):
     def on_start(self) -> None:
         person = next(_run.next_person) % _run.live.scenario.users
         self._stream = _run.live.behaviour.user(person, start_s=time() % DAY_S)
-        self._due_at = time()
+        # Behaviour lies on a grid, for virtual time. In real time its users must not all come at the grid's instants.
+        self._due_at = time() + Random(person).random() * _run.live.scenario.resolution_s
 
     @task
     def next_operation(self) -> None:

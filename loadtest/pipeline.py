@@ -16,7 +16,7 @@ import hiredis
 
 from cache import commands
 from cache.commands import Compute, Send, Unavailable, Wait
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ServerGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +28,7 @@ _RECEIVE_BYTES: Final = 1 << 16
 _pack: Any = hiredis.pack_command  # its annotation refuses tuples of a union
 _SEND_AT_ONCE: Final = 64  # commands; the server works on the first while the next are being packed
 _UNDER_WAY: Final = 4  # tasks of `run_apart`: enough that neither side waits
+_DOWN: Final = Unavailable("node lost")
 _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is a defect
 
 
@@ -56,6 +57,8 @@ class Pipeline:
         self._reader = hiredis.Reader()
         self._on_replies = on_replies
         self.commands_sent = 0
+        # While it is, `run` sends nothing and the flows are told that nobody answers.
+        self.is_down = False
         try:
             self._socket.connect(str(path))
         except OSError as error:
@@ -88,7 +91,10 @@ class Pipeline:
                 elif isinstance(step, Wait):
                     task.answer = None
                     again.append(task)
-            if batch:
+            if self.is_down:
+                for task, _ in waiting:
+                    task.answer = _DOWN
+            elif batch:
                 replies = self.send(batch)
                 start = 0
                 for task, count in waiting:
@@ -139,7 +145,7 @@ class Pipeline:
             for start in range(0, len(batch), _SEND_AT_ONCE):
                 self._socket.sendall(b"".join([_pack(words) for words in batch[start : start + _SEND_AT_ONCE]]))
         except OSError as error:
-            raise LoadTestError(f"the server went away: {error.strerror or error}.") from None
+            raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
         self.commands_sent += len(batch)
 
     def _take(self, batch: Sequence[Command]) -> list[Reply]:
@@ -147,7 +153,7 @@ class Pipeline:
         try:
             replies = self._receive(len(batch))
         except OSError as error:
-            raise LoadTestError(f"the server went away: {error.strerror or error}.") from None
+            raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
         for command, reply in zip(batch, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 raise LoadTestError(f"the server refused {command[0]!r}: {reply}.")

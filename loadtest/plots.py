@@ -1,69 +1,124 @@
-"""The report's pictures, as SVG texts. Readable in black and white: lines differ in dash and marker too."""
+"""The report's pictures, as SVG texts. Readable in black and white: lines differ in dash and marker too.
+
+Each is narrow, so that its letters are still readable at a phone's width; the report sets them beside each other
+where there is room.
+"""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from cache.nodes import NODE_TYPES
+from loadtest.scenarios import DAY_S
 
 if TYPE_CHECKING:
-    from loadtest.verdict import Judgement
-    from loadtest.virtual import Result
+    from loadtest.counts import TypeCounts
+    from loadtest.result import Result
+    from loadtest.verdict import Judgement, Row
 
 # Okabe and Ito's palette for colour-blind readers.
-_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "roleferry"}
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+_STYLE: Final = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "roleferry"}
+_SIZE: Final = (4.6, 3.1)  # inches
+# Up to this many days hours are shown, beyond it days.
+_HOURLY_DAYS: Final = 4
 
 
-def hit_rates(result: Result, judgement: Judgement) -> str:
-    """Hit rate of each cache type by virtual day, with its target and its prediction."""
+def hit_rates(result: Result, judgement: Judgement) -> list[str]:
+    """Hit rate of each cache type over virtual time, with its target, its prediction and the faults."""
+    return [_hit_rate(result, row) for row in judgement.rows if row.verdict]
+
+
+def _hit_rate(result: Result, row: Row) -> str:
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(7.2, 9.6), layout="constrained")
-        judged = [row for row in judgement.rows if row.verdict]
-        axes = figure.subplots(len(judged), 1, sharex=True)
-        for axis, row in zip(axes, judged, strict=True):
-            days, rates = _by_day(result.counts.types[row.name].by_hour)
-            axis.plot(days, rates, color=_BLUE, marker="o", markersize=3, label="measured")
-            axis.axhline(100 * row.target, color=_ORANGE, linestyle="--", label="target")
-            axis.axhline(100 * row.predicted, color=_GREEN, linestyle=":", label="predicted")
-            axis.set_ylabel("hit rate, %")
-            axis.set_title(f"{row.name}: {row.verdict}", loc="left", fontweight="bold")
-            low = min([*rates, 100 * row.target, 100 * row.predicted])
-            axis.set_ylim(low - (101 - low) * 0.15, 100 + (101 - low) * 0.05)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
-        axes[-1].set_xlabel("virtual day")
+        figure, axis = _figure(f"{row.name}: {row.verdict}", "hit rate, %")
+        days, rates = _over_time(result.counts.types[row.name], result.scenario.days)
+        axis.plot(days, rates, color=_BLUE, marker="o", markersize=2.5, linewidth=1, label="measured")
+        axis.axhline(100 * row.target, color=_ORANGE, linestyle="--", label="target")
+        lines = [*rates, 100 * row.target]
+        if row.predicted is not None:
+            axis.axhline(100 * row.predicted, color=_GREEN, linestyle=":", linewidth=2, label="predicted")
+            lines.append(100 * row.predicted)
+        low = min(lines)
+        axis.set_ylim(low - (101 - low) * 0.15, 100 + (101 - low) * 0.05)
+        _mark_faults(axis, result)
+        _legend(figure, axis)
+        return _svg(figure)
+
+
+def activity(result: Result) -> str:
+    """Scores that each hourly warming computed, and invalidations of users and jobs in each hour."""
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure, axis = _figure("Warming and invalidations", "in each hour (log scale)")
+        hours = sorted(result.activity)
+        for i, (label, colour, style) in enumerate(
+            (("scores warmed", _BLUE, "-"), ("invalidations", _ORANGE, ":")),
+        ):
+            counts = [result.activity[hour][i] or None for hour in hours]
+            axis.plot([hour / 24 for hour in hours], counts, color=colour, linestyle=style, linewidth=1, label=label)
+        axis.set_yscale("log")
+        _mark_faults(axis, result)
+        _legend(figure, axis)
         return _svg(figure)
 
 
 def memory(result: Result) -> str:
-    """Memory of the server by virtual day, beside what the node types can use."""
+    """Memory of the server over virtual time, beside what the node types can use."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-        axis: Any = figure.subplots()
+        figure, axis = _figure("Memory of the data", "MB (log scale)")
         days = [sample.hour / 24 for sample in result.memory]
         axis.plot(days, [sample.used_bytes / 1e6 for sample in result.memory], color=_BLUE, label="measured")
         for node, dash in zip(NODE_TYPES.values(), ("--", ":"), strict=False):
-            axis.axhline(node.usable_bytes / 1e6, color=_ORANGE, linestyle=dash, label=f"usable, {node.name}")
+            label = f"usable, {node.name.removeprefix('cache.')}"
+            axis.axhline(node.usable_bytes / 1e6, color=_ORANGE, linestyle=dash, label=label)
         axis.set_yscale("log")
-        axis.set_ylabel("MB (log scale)")
-        axis.set_xlabel("virtual day")
-        axis.legend(loc="center right", frameon=False)
+        _mark_faults(axis, result)
+        _legend(figure, axis)
         return _svg(figure)
 
 
-def _by_day(by_hour: dict[int, list[int]]) -> tuple[list[float], list[float]]:
-    """Sums per day, never means of means: hours have different numbers of lookups."""
-    totals: dict[int, list[int]] = {}
-    for hour, (hits, lookups) in by_hour.items():
-        day = totals.setdefault(hour // 24, [0, 0])
-        day[0] += hits
-        day[1] += lookups
-    days = sorted(day for day, (_, lookups) in totals.items() if lookups)
-    return [day + 0.5 for day in days], [100 * totals[day][0] / totals[day][1] for day in days]
+def _figure(title: str, ylabel: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(title, loc="left", fontweight="bold")
+    axis.set_ylabel(ylabel)
+    axis.set_xlabel("virtual day")
+    return figure, axis
+
+
+def _legend(figure: Figure, axis: Any) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+
+
+def _mark_faults(axis: Any, result: Result) -> None:
+    for number, fault in enumerate(result.faults, start=1):
+        begin = fault.at_s / DAY_S
+        end = (result.ran_s if fault.until_s is None else fault.until_s) / DAY_S
+        axis.axvspan(begin, max(end, begin), facecolor="0.85", zorder=0)
+        axis.axvline(begin, color=_GREY, linewidth=1)
+        axis.annotate(
+            f"{number}",
+            (begin, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -9),
+            textcoords="offset points",
+            fontsize=9,
+            fontweight="bold",
+        )
+
+
+def _over_time(counted: TypeCounts, days: int) -> tuple[list[float], list[float]]:
+    """Sums per day or hour, never means of means: hours have different numbers of lookups."""
+    width = 60 if days <= _HOURLY_DAYS else 24 * 60
+    windows = counted.by(minutes=width)
+    return (
+        [(window + 0.5) * width / (24 * 60) for window in windows],
+        [100 * hits / lookups for hits, lookups in windows.values()],
+    )
 
 
 def _svg(figure: Figure) -> str:

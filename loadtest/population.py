@@ -22,6 +22,7 @@ class Population:
     slot_company: (jobs,) employer of each slot; the first `popular_jobs` slots are the popular ones
     position_weights: (list_length,) which place of the list is opened
     slot_weights: (jobs,) which job is reached by search
+    slot_shares: (jobs,) which job is opened from a list, over all users
     """
 
     visits_per_day: NDArray[np.float64]
@@ -29,21 +30,58 @@ class Population:
     slot_company: NDArray[np.int64]
     position_weights: NDArray[np.float64]
     slot_weights: NDArray[np.float64]
+    slot_shares: NDArray[np.float64]
 
 
-def draw(scenario: Scenario, seed: int) -> Population:
+def draw(scenario: Scenario, seed: int, *, at_most: int | None = None) -> Population:
+    """All users, or a sample of so many whose rates lie evenly over those of all: for predictions in a hurry."""
     rng = np.random.default_rng([seed, 0])
     shape = scenario.session_rate_shape
     visits = rng.gamma(shape, scenario.sessions_per_user_day / shape, scenario.users)
+    # A user who never comes is no user: once in 100 days at least.
+    visits = np.maximum(visits, 0.01)
     slot_weights = _zipf(scenario.jobs, scenario.popularity_exponent)
+    position_weights = _zipf(scenario.list_length, 1.0)
+    is_sample = at_most is not None and at_most < scenario.users
+    # Stratified, and of the same mean: the tail of frequent visitors must not depend on luck.
+    users = np.array([part.mean() for part in np.array_split(np.sort(visits), at_most or 1)]) if is_sample else visits
+    lists = _lists(scenario, len(users), slot_weights, rng)
     return Population(
-        # A user who never comes is no user: once in 100 days at least.
-        visits_per_day=np.maximum(visits, 0.01),
-        lists=_lists(scenario, slot_weights, rng),
+        visits_per_day=users,
+        lists=lists,
         slot_company=_employers(scenario, rng),
-        position_weights=_zipf(scenario.list_length, 1.0),
+        position_weights=position_weights,
         slot_weights=slot_weights,
+        slot_shares=(
+            _opened_by_all(scenario, visits, position_weights, slot_weights, rng)
+            if is_sample
+            else _shares(scenario.jobs, lists, visits[:, None] * position_weights[None, :])
+        ),
     )
+
+
+def _shares(jobs: int, slots: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    per_slot = np.bincount(slots.ravel(), weights=weights.ravel(), minlength=jobs)
+    shares: NDArray[np.float64] = per_slot / per_slot.sum()
+    return shares
+
+
+def _opened_by_all(
+    scenario: Scenario,
+    visits: NDArray[np.float64],
+    position_weights: NDArray[np.float64],
+    slot_weights: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """`slot_shares` where only a sample's lists are drawn: a list's jobs at once, with replacement, for everybody."""
+    popular, personal = scenario.popular_jobs, scenario.personal_in_list
+    bounds = np.cumsum(slot_weights[popular:])
+    drawn = np.searchsorted(bounds, rng.random((len(visits), personal)) * bounds[-1], side="right") + popular
+    weights = rng.permuted(np.tile(position_weights, (len(visits), 1)), axis=1) * visits[:, None]
+    shares = _shares(scenario.jobs, drawn, weights[:, :personal]) if personal else np.zeros(scenario.jobs)
+    shares *= 1 - scenario.popular_share
+    shares[:popular] += scenario.popular_share / popular
+    return shares
 
 
 def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
@@ -52,15 +90,17 @@ def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
     return normalised
 
 
-def _lists(scenario: Scenario, slot_weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _lists(
+    scenario: Scenario, users: int, slot_weights: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Some of the popular slots and some personal ones by popularity, shuffled, for each user.
 
     The personal ones are drawn one after the other without replacement: the first distinct ones of many draws.
     """
     popular, wanted = scenario.popular_jobs, scenario.personal_in_list
-    lists = np.empty((scenario.users, scenario.list_length), dtype=np.int64)
+    lists = np.empty((users, scenario.list_length), dtype=np.int64)
     bounds = np.cumsum(slot_weights[popular:])
-    for user in range(scenario.users):
+    for user in range(users):
         chosen = rng.permutation(popular)[: scenario.popular_in_list]
         distinct: dict[int, None] = {}
         while len(distinct) < wanted:

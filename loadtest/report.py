@@ -1,4 +1,4 @@
-"""The files of a run: `verdict.json` and `report.html`, which needs no other file."""
+"""The files of a run: `verdict.json`, `report.html` (needs no other file), `junit.xml` and `summary.md`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from html import escape
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from loadtest import plots, verdict
+from cache.nodes import NODE_TYPES
+from loadtest import cifiles, plots, sizing, texts, verdict
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from loadtest.verdict import Judgement, Row
-    from loadtest.virtual import Result
+    from cache import Catalog
+    from loadtest.result import Result
+    from loadtest.verdict import Judgement
 
 _CSS = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111}
 table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}
 td.n,th.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
-.verdict{font-weight:700}svg{max-width:100%;height:auto}
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0}
+@media print{body{color:#000}}.verdict{font-weight:700}svg{max-width:100%;height:auto}
 """
 
 
@@ -48,26 +51,16 @@ def check_folder(folder: Path) -> None:
 
 
 def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
-    """Writes both files; returns what verdict.json holds."""
+    """Writes all files; returns what verdict.json holds."""
     document = verdict.as_json(result, judgement, versions(result))
     try:
         (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n")
         (folder / "report.html").write_text(html(result, judgement, document))
+        (folder / "junit.xml").write_text(cifiles.junit(result, judgement))
+        (folder / "summary.md").write_text(cifiles.markdown(result, judgement))
     except OSError as error:
         raise LoadTestError(f"the report could not be written to {folder}: {error.strerror}.") from None
     return document
-
-
-def percent(rate: float | None, digits: int = 2) -> str:
-    return "–" if rate is None else f"{100 * rate:.{digits}f} %"
-
-
-def interval(row: Row) -> str:
-    return "–" if row.ci_low is None else f"{percent(row.ci_low)} – {percent(row.ci_high)}"
-
-
-def megabytes(size_bytes: float) -> str:
-    return f"{size_bytes / 1e6:,.0f} MB"
 
 
 def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
@@ -77,11 +70,15 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
         f"<h1>{escape(title)}</h1><p>{escape(scenario.title)}: {scenario.users:,} users, {scenario.days} virtual days, "
         f"seed {result.seed}, layout {result.layout}. Exit code {int(judgement.exit_code)} "
         f"({judgement.exit_code.name}).</p>",
+        _paragraphs(texts.remarks(result)),
         "<h2>Verdict</h2>" + _verdict_table(judgement),
-        "<h2>Hit rate over virtual time</h2>" + plots.hit_rates(result, judgement),
-        "<h2>Memory</h2>" + _sizing_table(result, judgement) + plots.memory(result),
-        "<h2>Warming</h2>" + _paragraphs(warming_lines(result)),
-        "<h2>How it was counted</h2>" + _paragraphs(counting_lines(result)),
+        ("<h2>Faults</h2>" + _numbered(texts.fault_lines(result))) if result.faults else "",
+        "<h2>Hit rate over virtual time</h2>" + _pictures(plots.hit_rates(result, judgement)),
+        "<h2>Memory</h2>" + _sizing_table(result, judgement) + _projection_table(result.scenario.catalog),
+        _pictures([plots.memory(result), plots.activity(result)] if result.activity else [plots.memory(result)]),
+        "<h2>What misses cost</h2>" + _paragraphs(texts.cost_lines(result)),
+        "<h2>Warming</h2>" + _paragraphs(texts.warming_lines(result)),
+        "<h2>How it was counted</h2>" + _paragraphs(texts.counting_lines(result)),
         "<h2>Assumptions</h2>" + _pairs(document["assumptions"].items()),
         "<h2>Versions</h2>" + _pairs(document["versions"].items()),
     ]
@@ -92,87 +89,60 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
     )
 
 
-def plan_bytes(result: Result) -> int:
-    """The caching strategy's own estimate: item sizes times counts, without keys and tables."""
-    return sum(cache_type.item_size_bytes * cache_type.item_count for cache_type in result.scenario.catalog)
-
-
-def notes(judgement: Judgement) -> list[str]:
-    return [f"{row.name}: {row.note}." for row in judgement.rows if row.note]
-
-
-def warming_lines(result: Result) -> list[str]:
-    done = result.warming
-    if result.scenario.warming == "off":
-        return ["Warming was off."]
-    everything = verdict.everything_would_compute(result)
-    days = result.scenario.days
-    lines = [
-        f"{result.warming_runs} hourly runs over {done.users / max(result.warming_runs, 1):,.0f} active users each, "
-        f"policy {result.scenario.warming!r}: {done.computed / days:,.0f} scores computed a day, "
-        f"{result.warming_commands:,} commands, {done.keys_read:,} keys read, counted apart from the traffic."
-    ]
-    if result.scenario.warming == "due" and done.computed:
-        lines.append(
-            f"The caching strategy's loop over everything would compute {everything / days:,.0f} scores a day: "
-            f"{everything / done.computed:.0f} times as many for the same hits."
-        )
-    return lines
-
-
-def counting_lines(result: Result) -> list[str]:
-    stats = result.stats
-    lookups = sum(int(counted.lookups.sum()) for counted in result.counts.types.values())
-    lines = [
-        f"{lookups:,} lookups by {result.scenario.users:,} users; the interval's unit is the "
-        "user, since lookups of one user stand and fall together.",
-        f"Time: {result.clock_note}. All behaviour lies on steps of {result.scenario.resolution_s} s; nothing else is "
-        "rounded.",
-    ]
-    if result.server_lookups:
-        what = (
-            "a list of scores is one key, so one hit or miss for the server"
-            if result.layout == "hash"
-            else "each score is a key"
-        )
-        lines.append(
-            f"The server counted {result.server_lookups:,} key lookups: {stats.data_reads:,} for those values ({what}) "
-            f"and {stats.bookkeeping_reads:,} for generations, leases and warming's stamps. The sum is exact."
-        )
-    return lines
-
-
 def _verdict_table(judgement: Judgement) -> str:
     head = ("cache type", "target", "measured", "95 % interval", "predicted", "lookups", "verdict", "would flip at")
     rows = [
         (
             escape(row.name),
-            percent(row.target, 0),
-            percent(row.measured),
-            interval(row),
-            percent(row.predicted),
+            texts.percent(row.target, 0),
+            texts.percent(row.measured),
+            texts.interval(row),
+            texts.percent(row.predicted),
             f"{row.lookups:,}",
             f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",
             escape(row.flip or ""),
         )
         for row in judgement.rows
     ]
-    return _table(head, rows, numbers=range(1, 6)) + _paragraphs(notes(judgement))
+    return _table(head, rows, numbers=range(1, 6)) + _paragraphs(texts.notes(judgement))
 
 
 def _sizing_table(result: Result, judgement: Judgement) -> str:
     rows = [
         (
             node.node_type + (" (the scenario's)" if node.node_type == result.scenario.node_type else ""),
-            megabytes(node.usable_bytes),
-            megabytes(node.used_bytes),
+            texts.megabytes(node.usable_bytes),
+            texts.megabytes(node.used_bytes),
             f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
             f'<span class="verdict {node.verdict}">{node.verdict}</span>',
         )
         for node in judgement.sizing
     ]
     table = _table(("node type", "usable", "used at most", "share", "verdict"), rows, numbers=range(1, 4))
-    return table + _paragraphs([f"The caching strategy plans {megabytes(plan_bytes(result))} at 10,000 users."])
+    return table + _paragraphs(
+        [f"The caching strategy plans {texts.megabytes(texts.plan_bytes(result.scenario.catalog))} at 10,000 users."]
+    )
+
+
+def _projection_table(catalog: Catalog) -> str:
+    """Everything resident at once, by the model and by the allocator of ElastiCache's engine."""
+    rows = []
+    for layout in sizing.LAYOUTS:
+        for users in (10_000, 100_000):
+            total = sizing.project(catalog, users, layout, "jemalloc").total
+            planned = texts.plan_bytes(catalog) * users / catalog.ijp.item_count
+            shares = [texts.share_of_node(total, node.usable_bytes) for node in NODE_TYPES.values()]
+            rows.append((layout, f"{users:,}", texts.megabytes(planned), texts.megabytes(total), *shares))
+    head = ("layout", "users", "planned", "by the model", *NODE_TYPES)
+    return (
+        "<p>Everything that is planned resident at once, by the model of jemalloc's size classes "
+        "(<code>python -m loadtest size</code> checks it against the server):</p>"
+        + _table(head, rows, numbers=range(1, len(head)))
+    )
+
+
+def _pictures(svgs: list[str]) -> str:
+    return f'<div class="pictures">{"".join(f"<figure>{svg}</figure>" for svg in svgs)}</div>'
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: range) -> str:
@@ -188,6 +158,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: rang
 
 def _pairs(items: Iterable[tuple[str, Any]]) -> str:
     return _table(("name", "value"), [(escape(str(name)), escape(str(value))) for name, value in items], range(0))
+
+
+def _numbered(lines: list[str]) -> str:
+    """With the numbers that mark them in the pictures."""
+    return f"<ol>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ol>"
 
 
 def _paragraphs(lines: list[str]) -> str:

@@ -18,6 +18,7 @@ FILE: Final = Path(__file__).with_name("scenarios.toml")
 WARMING_POLICIES: Final = ("due", "everything", "off")
 DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
+MINUTE_S: Final = 60
 NIGHT_HOURS: Final = 8
 DAY_STARTS_AT_HOUR: Final = 7
 
@@ -55,6 +56,7 @@ class Scenario:
     warming: str
     warming_active_days: int
     resolution_s: int
+    usd_per_enrichment: float
     ttl_s: dict[str, int] = field(default_factory=dict)
     targets: dict[str, float] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ _POSITIVE: Final = (
 )
 _NOT_NEGATIVE: Final = (
     *("popularity_exponent", "vacancy_turnover_per_day", "job_updates_per_day", "company_refreshes_per_day"),
+    "usd_per_enrichment",
 )
 
 

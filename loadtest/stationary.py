@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from loadtest import theory
+from loadtest import renewal, theory
 from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Draw:
         """Renewed by hand at the rate nu, an entry's age since its last write has the density e^(-nu a)."""
         ttl = self.scenario.catalog.company.ttl_s / DAY_S
         nu = self.scenario.company_refreshes_per_day
-        life = float(theory.renewed_life(nu, ttl))
+        life = float(renewal.renewed_life(nu, ttl))
         for company, rate in enumerate(theory.company_rates(self.scenario, self.population).tolist()):
             arrivals = rate + nu
             if arrivals and self.rng.random() < life / (life + 1 / arrivals):
@@ -88,7 +88,7 @@ class _Draw:
         ttl = self.scenario.catalog.ijp.ttl_s / DAY_S
         changes = theory.visit(self.scenario).changes
         for user, rate in enumerate(self.population.visits_per_day.tolist()):
-            life = float(theory.renewed_life(rate * changes, ttl))
+            life = float(renewal.renewed_life(rate * changes, ttl))
             if self.rng.random() < life / (life + 1 / rate):
                 yield Write(self.age(self.written(rate * changes, ttl)), "ijp", user)
 
@@ -102,7 +102,7 @@ class _Draw:
         gone = scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
         for user, (rate, miss) in enumerate(zip(rates.tolist(), misses.tolist(), strict=True)):
             # Writes of a list come at the rate `rate * miss`; the list itself goes by the user's changes alone.
-            life = float(theory.life(rate * mean.changes, ttl))
+            life = float(renewal.life(rate * mean.changes, ttl))
             if self.rng.random() >= min(1.0, rate * miss * life):
                 continue
             age = self.written(rate * mean.changes, ttl)

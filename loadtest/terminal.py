@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from loadtest import report
+from loadtest import texts
 from loadtest.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from loadtest.result import Result
     from loadtest.verdict import Judgement, Row
-    from loadtest.virtual import Result
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
 _WIDTH_IN_A_FILE = 128
@@ -25,9 +25,9 @@ _WIDTH_IN_A_FILE = 128
 @contextmanager
 def progress() -> Iterator[Callable[[str, float], None]]:
     """A bar while it runs; nothing where standard error is no terminal."""
-    console = Console(stderr=True)
+    error = Console(stderr=True)
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=error, disable=not error.is_terminal, transient=True) as bar:
         shown: dict[str, object] = {}
 
         def update(what: str, share: float) -> None:
@@ -38,52 +38,69 @@ def progress() -> Iterator[Callable[[str, float], None]]:
         yield update
 
 
+def console() -> Console:
+    """Standard output, wide enough for the tables where it is no terminal."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(width=_WIDTH_IN_A_FILE, highlight=False)
+
+
+def table(*columns: str) -> Table:
+    """An empty table; columns whose name ends with a colon hold numbers."""
+    empty = Table(box=None, pad_edge=False)
+    for name in columns:
+        empty.add_column(name.removesuffix(":"), justify="right" if name.endswith(":") else "left")
+    return empty
+
+
 def show(result: Result, judgement: Judgement) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_IN_A_FILE)
+    out = console()
     scenario = result.scenario
-    console.print(
+    out.print(
         f"Scenario {scenario.name}: {scenario.users:,} users, {scenario.days} virtual days, seed {result.seed}, "
         f"layout {result.layout}; {result.server_version}, {result.wall_s + result.history_wall_s:.0f} s"
     )
-    console.print(verdict_table(judgement.rows))
-    console.print(_sizing_table(judgement))
-    for line in [*report.notes(judgement), *report.warming_lines(result), *report.counting_lines(result)]:
-        console.print(line, highlight=False)
+    out.print(verdict_table(judgement.rows))
+    out.print(_sizing_table(judgement))
+    for line in [*texts.remarks(result), *texts.notes(judgement), *texts.fault_lines(result)]:
+        out.print(line)
+    for line in [*texts.cost_lines(result), *texts.warming_lines(result), *texts.counting_lines(result)]:
+        out.print(line)
 
 
 def verdict_table(rows: list[Row]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("cache type", "target", "measured", "95 % interval", "predicted", "lookups"):
-        table.add_column(name, justify="left" if name == "cache type" else "right")
-    table.add_column("verdict")
-    table.add_column("would flip at")
+    head = (
+        "cache type",
+        "target:",
+        "measured:",
+        "95 % interval:",
+        "predicted:",
+        "lookups:",
+        "verdict",
+        "would flip at",
+    )
+    filled = table(*head)
     for row in rows:
-        table.add_row(
+        filled.add_row(
             row.name,
-            report.percent(row.target, 0),
-            report.percent(row.measured),
-            report.interval(row),
-            report.percent(row.predicted),
+            texts.percent(row.target, 0),
+            texts.percent(row.measured),
+            texts.interval(row),
+            texts.percent(row.predicted),
             f"{row.lookups:,}",
             f"[{_COLOURS[row.verdict]}]{row.verdict}" if row.verdict else "not judged",
             row.flip or "",
         )
-    return table
+    return filled
 
 
 def _sizing_table(judgement: Judgement) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("node type", "usable", "used at most", "share"):
-        table.add_column(name, justify="left" if name == "node type" else "right")
-    table.add_column("verdict")
+    filled = table("node type", "usable:", "used at most:", "share:", "verdict")
     for node in judgement.sizing:
-        table.add_row(
+        filled.add_row(
             node.node_type,
-            report.megabytes(node.usable_bytes),
-            report.megabytes(node.used_bytes),
+            texts.megabytes(node.usable_bytes),
+            texts.megabytes(node.used_bytes),
             f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
             f"[{_COLOURS[node.verdict]}]{node.verdict}",
         )
-    return table
+    return filled

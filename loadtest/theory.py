@@ -21,29 +21,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loadtest.renewal import life, over_keys, renewed_life
 from loadtest.scenarios import DAY_S, HOUR_S
 from loadtest.traffic import PAGE_REQUESTS, Action
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from loadtest.population import Population
+    from loadtest.renewal import Floats
     from loadtest.scenarios import Scenario
-
-    Floats = NDArray[np.float64]
-
-
-def life(removals: float | Floats, ttl: float) -> Floats:
-    """Mean life of an entry that something removes at the rate `removals`: (1 - e^(-kappa T)) / kappa."""
-    kappa = np.asarray(removals, dtype=np.float64)
-    return np.where(kappa > 0, -np.expm1(-kappa * ttl) / np.where(kappa > 0, kappa, 1), ttl)
-
-
-def renewed_life(renewals: float | Floats, ttl: float) -> Floats:
-    """Mean life of an entry whose TTL is renewed by writes at the rate `renewals`: (e^(nu T) - 1) / nu."""
-    nu = np.asarray(renewals, dtype=np.float64)
-    # e^500 TTLs are for ever; more would not fit a float.
-    return np.where(nu > 0, np.expm1(np.minimum(nu * ttl, 500)) / np.where(nu > 0, nu, 1), ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +93,26 @@ def ijp(scenario: Scenario, population: Population) -> float:
     """Written through at each change; the first lookup of a visit misses if nothing was written for a TTL."""
     mean = visit(scenario)
     rate = population.visits_per_day
-    present = renewed_life(rate * mean.changes, scenario.catalog.ijp.ttl_s / DAY_S)
-    miss_share = 1 / (1 + present * rate)
+    miss_share = 1 - ijp_present(scenario, rate)
     lookups = mean.list_views + mean.preference_pages
     return 1 - float((rate * miss_share).sum() / (rate.sum() * lookups))
 
 
+def ijp_present(scenario: Scenario, rate: Floats) -> Floats:
+    """(users,) share of time, and so of visits, for which a user's preferences are there."""
+    lives = renewed_life(rate * visit(scenario).changes, scenario.catalog.ijp.ttl_s / DAY_S)
+    present: Floats = 1 - 1 / (1 + lives * rate)
+    return present
+
+
 def company_rates(scenario: Scenario, population: Population) -> Floats:
-    """(companies,) lookups per day of each company: through the lists that show it, and through search."""
-    mean = visit(scenario)
-    per_slot = np.zeros(scenario.jobs)
-    opened = population.visits_per_day[:, None] * population.position_weights[None, :] * mean.jobs_opened
-    np.add.at(per_slot, population.lists, opened * (1 - scenario.search_share))
-    searched = population.visits_per_day.sum() * mean.jobs_opened * scenario.search_share
-    per_slot += searched * population.slot_weights
+    """(companies,) lookups per day of each company: through the lists that show it, and through search.
+
+    A population that is a sample of the scenario's users stands for all of them.
+    """
+    opened = population.visits_per_day.mean() * scenario.users * visit(scenario).jobs_opened
+    listed, searched = population.slot_shares, population.slot_weights
+    per_slot = opened * ((1 - scenario.search_share) * listed + scenario.search_share * searched)
     per_company = np.zeros(scenario.companies)
     np.add.at(per_company, population.slot_company, per_slot)
     return per_company
@@ -130,10 +121,15 @@ def company_rates(scenario: Scenario, population: Population) -> Floats:
 def company(scenario: Scenario, population: Population) -> float:
     """Many users look at one company: Poisson. Refreshes by hand renew the TTL."""
     rates = company_rates(scenario, population)
-    rates = rates[rates > 0]
-    present = renewed_life(scenario.company_refreshes_per_day, scenario.catalog.company.ttl_s / DAY_S)
-    absent = 1 / (rates + scenario.company_refreshes_per_day)
-    return float((rates * present / (present + absent)).sum() / rates.sum())
+    return over_keys(rates, company_present(scenario, rates))
+
+
+def company_present(scenario: Scenario, rates: Floats) -> Floats:
+    """(companies,) share of time for which each company's data is there."""
+    lives = renewed_life(scenario.company_refreshes_per_day, scenario.catalog.company.ttl_s / DAY_S)
+    arrivals = rates + scenario.company_refreshes_per_day
+    present: Floats = lives * arrivals / (1 + lives * arrivals)
+    return present
 
 
 def match(scenario: Scenario, population: Population) -> float:

@@ -182,6 +182,11 @@ class CacheCall(NamedTuple):
     user: int
     subject: int = 0
     jobs: tuple[int, ...] = ()
+    counted_for: int = -1  # row of the counts where it is not the user's
+
+    @property
+    def row(self) -> int:
+        return self.user if self.counted_for < 0 else self.counted_for
 
 
 PAGE_REQUESTS: Final = {
@@ -206,6 +211,10 @@ class Platform:
     def popular(self) -> list[int]:
         """The jobs that warming knows, most popular first."""
         return self._job_of_slot[: self._scenario.popular_jobs]
+
+    def jobs(self) -> list[int]:
+        """All open vacancies."""
+        return list(self._job_of_slot)
 
     def active_users(self, now: float) -> list[int]:
         since = now - self._scenario.warming_active_days * DAY_S

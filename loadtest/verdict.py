@@ -7,13 +7,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cache.nodes import NODE_TYPES
-from loadtest import flip, intervals, theory
+from loadtest import flip, intervals, recovery, theory
 from loadtest.errors import ExitCode
+from loadtest.scenarios import DAY_S
 
 if TYPE_CHECKING:
     from cache.nodes import NodeType
     from loadtest.intervals import Estimate
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 
 class Verdict(StrEnum):
@@ -31,7 +32,7 @@ class Row:
     measured: float | None
     ci_low: float | None
     ci_high: float | None
-    predicted: float
+    predicted: float | None  # None where there is no model, as for recorded traffic
     lookups: int
     verdict: Verdict | None
     flip: str | None
@@ -59,31 +60,35 @@ class Judgement:
 
 def judge(result: Result, undecided_because: str | None = None) -> Judgement:
     """`undecided_because` says why the hit rates of this run cannot be judged, whatever they are."""
-    scenario = result.scenario
-    predicted = theory.predict(scenario, result.population)
+    scenario, people = result.scenario, result.population
+    predicted = theory.predict(scenario, people) if people else {}
     rows: list[Row] = []
     for cache_type in scenario.catalog:
-        counted = result.counts.types[cache_type.name]
+        name = cache_type.name
+        counted = result.counts.types[name]
         estimate = intervals.hit_rate(counted.hits, counted.lookups)
-        reached = flip.smallest(scenario, result.population, cache_type.name)
+        reached = flip.smallest(scenario, people, name) if people else None
         rows.append(
             _row(
-                cache_type.name,
+                name,
                 cache_type.target_hit_rate,
                 estimate,
-                predicted[cache_type.name],
-                flip_text=str(reached) if reached else "none within reason",
-                note=_disagreement(estimate, predicted[cache_type.name]),
+                predicted.get(name),
+                flip_text=str(reached) if reached else ("none within reason" if people else None),
+                note=result.notes.get(name) or ("" if result.faults else _disagreement(estimate, predicted.get(name))),
             )
         )
-        if cache_type.name == "session":
+        if name == "session" and people:
             rows.append(_first_lookup_row(result, predicted["session_first_lookup"]))
+    if result.stopped_because:
+        undecided_because = f"partial: the run ended after {result.ran_s / DAY_S:.1f} of {scenario.days} days"
     if undecided_because:
         undecided = Verdict.UNDECIDED
         rows = [replace(row, verdict=row.verdict and undecided, note=row.note or undecided_because) for row in rows]
     used = max((sample.used_bytes for sample in result.memory), default=None)
     sizing = [] if used is None else [size(node, used) for node in NODE_TYPES.values()]
-    return Judgement(rows, sizing, exit_code(rows, sizing, scenario.node_type))
+    code = ExitCode.ERROR if result.stopped_because else exit_code(rows, sizing, scenario.node_type)
+    return Judgement(rows, sizing, code)
 
 
 def verdict_of(estimate: Estimate, target: float) -> Verdict:
@@ -119,11 +124,16 @@ def as_json(result: Result, judgement: Judgement, versions: dict[str, str]) -> d
         "seed": result.seed,
         "layout": result.layout,
         "virtual_days": result.scenario.days,
+        "is_partial": bool(result.stopped_because),
+        "stopped_because": result.stopped_because,
+        "remarks": result.remarks,
         "users": result.scenario.users,
         "exit_code": int(judgement.exit_code),
         "classes": [asdict(row) for row in judgement.rows if row.verdict],
         "not_judged": [asdict(row) for row in judgement.rows if not row.verdict],
         "sizing": [asdict(node) for node in judgement.sizing],
+        "faults": [asdict(fault) for fault in result.faults],
+        "dips": [asdict(dip) for dip in recovery.dips(result)],
         "warming": asdict(result.warming)
         | {
             "policy": result.scenario.warming,
@@ -151,7 +161,7 @@ def everything_would_compute(result: Result) -> int:
 
 
 def _row(
-    name: str, target: float, estimate: Estimate, predicted: float, *, flip_text: str | None, note: str = ""
+    name: str, target: float, estimate: Estimate, predicted: float | None, *, flip_text: str | None, note: str = ""
 ) -> Row:
     return Row(
         name=name,
@@ -185,9 +195,9 @@ def _first_lookup_row(result: Result, predicted: float) -> Row:
     )
 
 
-def _disagreement(estimate: Estimate, predicted: float) -> str:
+def _disagreement(estimate: Estimate, predicted: float | None) -> str:
     """Why measured and predicted differ, where they do by more than three standard errors."""
-    if estimate.hit_rate is None or not estimate.standard_error:
+    if estimate.hit_rate is None or predicted is None or not estimate.standard_error:
         return ""
     apart = abs(estimate.hit_rate - predicted) / estimate.standard_error
     if apart <= 3:

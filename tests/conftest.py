@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+import sqlalchemy
 
 from cache import CacheService
+from local.postgres import Postgres
 from local.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -56,3 +58,21 @@ def cache(request: pytest.FixtureRequest, server: Valkey, clock: ManualClock) ->
     service = CacheService.from_url(server.socket_url, layout=request.param, clock=clock, jitter=lambda: 0.0)
     yield service
     service.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[sqlalchemy.Engine]:
+    """An empty database."""
+    engine = sqlalchemy.create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP SCHEMA IF EXISTS web CASCADE")
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    yield engine
+    engine.dispose()

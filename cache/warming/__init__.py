@@ -14,6 +14,12 @@ A job that is new in the list expires with the user's others, for the same reaso
 lengthened. A list's version covers the generations of its jobs, so that an invalidated job is computed again. The
 stamp lies with the scores: whatever removes them removes it. Every write carries the generations that were read before
 its scores were computed; one that an invalidation overtook is refused.
+
+In layout keys on a cluster, a chunk that one shard did not answer may leave stamps behind: such a user's missing scores
+are computed when they are asked for.
+
+The lists lie on the server too (`recall`, `remember`), so that the next run may be another process. Without them it
+reads more, and computes no more.
 """
 
 from __future__ import annotations
@@ -25,10 +31,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import codec, commands, keys
+from cache.catalog import DAY
 from cache.commands import Compute, Send, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
@@ -39,16 +46,27 @@ CHUNK_USERS: Final = 100
 INTERVAL_S: Final = 3_600
 HORIZON_S: Final = INTERVAL_S + INTERVAL_S // 4
 _KNOWN_LISTS: Final = 200
+# Of these the server keeps the newest: a user is renewed about once a day, and a day has 24 lists.
+_STORED_LISTS: Final = 48
+_LISTS_TTL_S: Final = 2 * DAY
 _STAMP: Final = struct.Struct(">8sI")
+_LIST_HEAD: Final = struct.Struct(">8sH")
+_LIST_ITEM: Final = struct.Struct(f">Q{codec.GENERATION_BYTES}s")
 
 
 @dataclass(slots=True)
 class WarmingCounts:
-    """What a run did. `keys_read` are the server's lookups for it, apart from those of pages."""
+    """What a run did. `keys_read` are the server's lookups for it, apart from those of pages.
+
+    Of `users`, `users_due` had something to compute, `scores_due` in all; `users_read` had to be looked at score by
+    score; of `users_unanswered` the server told nothing or took nothing.
+    """
 
     users: int = 0
     users_due: int = 0
     users_read: int = 0
+    users_unanswered: int = 0
+    scores_due: int = 0
     computed: int = 0
     refused: int = 0
     keys_read: int = 0
@@ -83,10 +101,11 @@ class Target:
 class Warmer:
     """Warms lists of jobs for users, through the flows of a service. Keeps the last lists it warmed."""
 
-    def __init__(self, flows: Flows, *, everything: bool = False) -> None:
-        """`everything` computes every score of every user at every run, as a comparison."""
+    def __init__(self, flows: Flows, *, everything: bool = False, dry_run: bool = False) -> None:
+        """`everything` computes every score of every user at every run, as a comparison; `dry_run` only counts."""
         self._flows = flows
         self._everything = everything
+        self._dry_run = dry_run
         self._lists: OrderedDict[bytes, dict[int, bytes]] = OrderedDict()
 
     def run(self, user_ids: Sequence[int], job_ids: Sequence[int]) -> Flow[WarmingCounts]:
@@ -102,19 +121,37 @@ class Warmer:
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer."""
-        fields = [keys.score_field(job_id) for job_id in job_ids]
-        ensure = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
-        replies = yield Send((ensure,))
+        fields = keys.score_fields(job_ids)
+        if self._dry_run:
+            ask = commands.hmget(keys.JOB_GENERATIONS, *fields)
+        else:
+            ask = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
+        replies = yield Send((ask,))
         if isinstance(replies, Unavailable):
             return None
         self._read(counts, 1)
-        generations = dict(zip(job_ids, replies[0], strict=True))
+        generations = {job_id: stamp or b"" for job_id, stamp in zip(job_ids, replies[0], strict=True)}
         target = Target(_version(generations), generations)
         self._lists[target.version] = generations
         self._lists.move_to_end(target.version)
         while len(self._lists) > _KNOWN_LISTS:
             self._lists.popitem(last=False)
         return target
+
+    def recall(self) -> Flow[bool]:
+        """Learns the lists that were warmed before, by whichever process; False if the server did not answer."""
+        replies = yield Send((commands.get(keys.WARMED_LISTS),))
+        if isinstance(replies, Unavailable):
+            return False
+        self._flows.stats.bookkept(1)
+        if replies[0] is not None:
+            self._lists = OrderedDict(_parse_lists(replies[0]))
+        return True
+
+    def remember(self) -> Flow[None]:
+        """Stores the newest lists for the runs to come."""
+        newest = list(self._lists.items())[-_STORED_LISTS:]
+        yield Send((commands.set_for(keys.WARMED_LISTS, _pack_lists(newest), _LISTS_TTL_S),))
 
     def chunks(self, user_ids: Sequence[int], target: Target | None, counts: WarmingCounts) -> Iterator[Flow[None]]:
         """The rest of a run: flows that do not depend on each other."""
@@ -125,6 +162,7 @@ class Warmer:
 
     def _chunk(self, user_ids: Sequence[int], target: Target, counts: WarmingCounts) -> Flow[None]:
         stamps = yield from self._stamps(user_ids, counts)
+        counts.users_unanswered += len(user_ids) - len(stamps)
         horizon = int(self._flows.clock.now()) + HORIZON_S
         plans: list[_Plan] = []
         unclear: list[tuple[int, bytes]] = []
@@ -136,8 +174,9 @@ class Warmer:
             elif stamped != target.version:
                 plans.append(_Plan(user, generation, target.new_since(stamped, known), due, due))
         plans += yield from self._look(unclear, target.generations, counts)
-        counts.users_due += len(plans)
-        if plans:
+        counts.users_due += sum(1 for plan in plans if plan.jobs)
+        counts.scores_due += sum(len(plan.jobs) for plan in plans)
+        if plans and not self._dry_run:
             yield from self._fill(plans, target, counts)
 
     def _read(self, counts: WarmingCounts, keys_read: int) -> None:
@@ -152,7 +191,9 @@ class Warmer:
         self._read(counts, layout.stamp_reads * len(user_ids))
         parsed = {user: layout.parse_stamp(reply) for user, reply in zip(user_ids, replies, strict=True)}
         cold = [user for user, (generation, _) in parsed.items() if generation is None]
-        if cold:
+        if self._dry_run:
+            parsed |= dict.fromkeys(cold, (b"", None))
+        elif cold:
             ttl_s = self._flows.catalog.match.ttl_s
             replies = yield Send(
                 tuple(
@@ -180,6 +221,7 @@ class Warmer:
         layout = self._flows.layout
         replies: list[Reply] | Unavailable = yield Send(tuple(layout.read_deadlines(user, jobs) for user, _ in users))
         if isinstance(replies, Unavailable):
+            counts.users_unanswered += len(users)
             return []
         counts.users_read += len(users)
         self._read(counts, layout.data_reads(len(jobs)) * len(users))
@@ -197,10 +239,12 @@ class Warmer:
         return plans
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
+        flows = self._flows
+        for plan in plans:
+            flows.will_compute_scores(plan.user)
         computed: dict[int, dict[int, dict[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
-        flows = self._flows
         now, ttl_s = int(flows.clock.now()), flows.catalog.match.ttl_s
         batch: list[Command] = []
         sizes: list[tuple[int, int]] = []
@@ -218,7 +262,9 @@ class Warmer:
             batch += written
             sizes.append((len(written), len(entries)))
         replies: Any = yield Send(tuple(batch))
+        flows.forget_near(*(keys.match(plan.user) for plan in plans))
         if isinstance(replies, Unavailable):
+            counts.users_unanswered += len(plans)
             return
         start = 0
         for length, entries_written in sizes:
@@ -229,6 +275,28 @@ class Warmer:
                 counts.computed += entries_written
             else:
                 counts.refused += entries_written
+
+
+def _pack_lists(lists: Iterable[tuple[bytes, dict[int, bytes]]]) -> bytes:
+    packed = bytearray()
+    for version, generations in lists:
+        packed += _LIST_HEAD.pack(version, len(generations))
+        for job, generation in generations.items():
+            packed += _LIST_ITEM.pack(job, generation)
+    return bytes(packed)
+
+
+def _parse_lists(packed: bytes) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+    """Up to the first thing that is none: an unknown list costs reading and nothing else."""
+    start = 0
+    while start + _LIST_HEAD.size <= len(packed):
+        version, length = _LIST_HEAD.unpack_from(packed, start)
+        start += _LIST_HEAD.size
+        end = start + length * _LIST_ITEM.size
+        if end > len(packed):
+            return
+        yield version, dict(_LIST_ITEM.iter_unpack(packed[start:end]))
+        start = end
 
 
 def _version(generations: dict[int, bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -24,11 +24,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Translation:
-    """How one resource type is made. `calls` are in the order in which they are sent."""
+    """How one resource type is made. `calls` are in the order in which they are sent.
+
+    `names` are the API's parameters by property, where they are known one by one.
+    """
 
     calls: Callable[[Inputs], list[Call]]
     replaces: frozenset[str]
     update: str | None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class UntranslatedError(LookupError):

@@ -39,7 +39,8 @@ def _simple(
         parameters = {**renamed(inputs, table, elsewhere=frozenset(elsewhere.split())), **(fixed or {})}
         return [Call(service, operation, parameters), *(then(inputs) if then else [])]
 
-    return Translation(calls, frozenset(replaces.split()), update)
+    names = {key: entry if isinstance(entry, str) else entry[0] for key, entry in table.items()}
+    return Translation(calls, frozenset(replaces.split()), update, names)
 
 
 def _ec2_tags(kind: str) -> tuple[str, Convert]:
@@ -48,7 +49,7 @@ def _ec2_tags(kind: str) -> tuple[str, Convert]:
 
 def _set_parameters(inputs: Inputs) -> list[Call]:
     """ElastiCache takes at most 20 parameters a call."""
-    values = [{"ParameterName": p["name"], "ParameterValue": p["value"]} for p in inputs["parameters"]]
+    values = [{"ParameterName": p["name"], "ParameterValue": p["value"]} for p in inputs.get("parameters", [])]
     return [
         Call(
             "elasticache",
@@ -74,16 +75,18 @@ def _log_deliveries(deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _metric_queries(queries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     made = []
     for query in queries:
-        parameters = {"Id": query["id"], "ReturnData": query["returnData"]}
+        parameters = {"Id": query["id"], "ReturnData": query.get("returnData", False)}
+        if "label" in query:
+            parameters["Label"] = query["label"]
         if "expression" in query:
-            parameters |= {"Expression": query["expression"], "Label": query["label"]}
+            parameters |= {"Expression": query["expression"]}
         else:
             metric = query["metric"]
             parameters["MetricStat"] = {
                 "Metric": {
                     "Namespace": metric["namespace"],
                     "MetricName": metric["metricName"],
-                    "Dimensions": [{"Name": k, "Value": v} for k, v in sorted(metric["dimensions"].items())],
+                    "Dimensions": [{"Name": k, "Value": v} for k, v in sorted(metric.get("dimensions", {}).items())],
                 },
                 "Period": metric["period"],
                 "Stat": metric["stat"],
@@ -93,12 +96,14 @@ def _metric_queries(queries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _retention(inputs: Inputs) -> list[Call]:
+    if not inputs.get("retentionInDays"):
+        return []  # kept for ever
     parameters = {"logGroupName": inputs["name"], "retentionInDays": inputs["retentionInDays"]}
     return [Call("logs", "PutRetentionPolicy", parameters)]
 
 
 def _rotation(inputs: Inputs) -> list[Call]:
-    return [Call("kms", "EnableKeyRotation", {"KeyId": "{KeyId}"})] if inputs["enableKeyRotation"] else []
+    return [Call("kms", "EnableKeyRotation", {"KeyId": "{KeyId}"})] if inputs.get("enableKeyRotation") else []
 
 
 def _zipped(archive: pulumi.AssetArchive) -> dict[str, bytes]:

@@ -29,10 +29,10 @@ def _put(operation: str, build: Callable[[Inputs], dict[str, Any]]) -> Translati
 
 def _bucket(inputs: Inputs) -> list[Call]:
     name = inputs["bucket"]
-    return [
-        Call("s3", "CreateBucket", {"Bucket": name}),
-        Call("s3", "PutBucketTagging", {"Bucket": name, "Tagging": {"TagSet": tag_list(inputs["tags"])}}),
-    ]
+    made = [Call("s3", "CreateBucket", {"Bucket": name})]
+    if inputs.get("tags"):
+        made.append(Call("s3", "PutBucketTagging", {"Bucket": name, "Tagging": {"TagSet": tag_list(inputs["tags"])}}))
+    return made
 
 
 def _lifecycle(inputs: Inputs) -> dict[str, Any]:

@@ -6,31 +6,68 @@ import pytest
 import redis
 
 from cache.access import acl_rules
+from local.cluster import ValkeyCluster
 from local.valkey import Valkey
-from tests.behaviour.services import LAYOUTS, SHELLS, Threads, make_service
+from tests.behaviour.services import LAYOUTS, PLACES, SHELLS, ClusterClient, Threads, make_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_RULES = ("ACL", "SETUSER", "app", "on", ">secret", *acl_rules("report:*", "other", "own"))
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Valkey]:
     with Valkey() as server:
         with redis.Redis(port=server.port) as client:
-            client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *acl_rules("report:*", "other", "own"))
+            client.execute_command(*_RULES)
         yield server
 
 
 @pytest.fixture(scope="session")
-def app_url(shared_server: Valkey) -> str:
-    """The shared server as the application's user, who may do just what the library needs."""
-    return f"redis://app:secret@127.0.0.1:{shared_server.port}"
+def shared_cluster() -> Iterator[ValkeyCluster]:
+    with ValkeyCluster() as cluster:
+        for node in cluster.nodes:
+            client: Any = node.client
+            client.execute_command(*_RULES)
+        yield cluster
 
 
 @pytest.fixture
-def raw(shared_server: Valkey) -> Iterator[redis.Redis]:
+def deadline_s() -> float:
+    """Of an operation. Longer than the library's, so that a busy machine is not taken for a server in trouble."""
+    return 10.0
+
+
+@pytest.fixture(autouse=True)
+def _deadline(deadline_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("link", "async_link", "cluster_link", "async_cluster_link"):
+        monkeypatch.setattr(f"cache.{module}.DEADLINE_S", deadline_s)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def port(place: str, request: pytest.FixtureRequest) -> int:
+    """Of the shared server, or of a node of the shared cluster."""
+    if place == "cluster":
+        return int(request.getfixturevalue("shared_cluster").primaries[0].port)
+    return int(request.getfixturevalue("shared_server").port)
+
+
+@pytest.fixture
+def app_url(port: int) -> str:
+    """The shared server as the application's user, who may do just what the library needs."""
+    return f"redis://app:secret@127.0.0.1:{port}"
+
+
+@pytest.fixture
+def raw(place: str, port: int) -> Iterator[Any]:
     """A plain client of the server, empty and with its counts at zero."""
-    client = redis.Redis(port=shared_server.port)
+    client = ClusterClient(port) if place == "cluster" else redis.Redis(port=port)
     client.flushall()
     client.config_resetstat()
     yield client
@@ -48,12 +85,13 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def connect(shell: str, layout: str, app_url: str, raw: redis.Redis) -> Iterator[Callable[..., Any]]:
+def connect(shell: str, layout: str, place: str, app_url: str, raw: redis.Redis) -> Iterator[Callable[..., Any]]:
     """Makes services, each with its own connections, as another process would have."""
     services = []
 
     def make(url: str = app_url, **options: Any) -> Any:
-        service = make_service(shell, url, **{"layout": layout, "jitter": lambda: 0.0, **options})
+        defaults = {"layout": layout, "jitter": lambda: 0.0, "cluster": place == "cluster"}
+        service = make_service(shell, url, **{**defaults, **options})
         services.append(service)
         return service
 

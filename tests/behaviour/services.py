@@ -8,6 +8,8 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 import cache
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 SHELLS = ("sync", "async")
 LAYOUTS = ("hash", "keys")
+PLACES = ("standalone", "cluster")
 
 
 class Awaited:
@@ -83,6 +86,37 @@ def _awaitable(argument: Any) -> Any:
 def make_service(shell: str, url: str, **options: Any) -> Any:
     """A service of this shell; both have the sync face."""
     return cache.CacheService.from_url(url, **options) if shell == "sync" else Awaited(url, **options)
+
+
+class ClusterClient:
+    """A plain client of a cluster that asks all nodes where `redis.Redis` would ask its one server."""
+
+    def __init__(self, port: int) -> None:
+        self._client: Any = redis.RedisCluster("127.0.0.1", port)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def info(self, section: str) -> dict[str, Any]:
+        """The sums of all nodes."""
+        total: dict[str, Any] = {}
+        for info in self._client.info(section, target_nodes="primaries").values():
+            for name, value in info.items():
+                if isinstance(value, dict):
+                    known = total.setdefault(name, dict.fromkeys(value, 0))
+                    total[name] = {each: known[each] + value[each] for each in value}
+                else:
+                    total[name] = total.get(name, 0) + value if isinstance(value, int) else value
+        return total
+
+    def config_resetstat(self) -> None:
+        self._client.config_resetstat(target_nodes="primaries")
+
+    def acl_setuser(self, username: str, **options: Any) -> None:
+        self._client.acl_setuser(username, target_nodes="primaries", **options)
+
+    def keys(self, pattern: str = "*") -> list[bytes]:
+        return list(self._client.keys(pattern, target_nodes="primaries"))
 
 
 class Threads:

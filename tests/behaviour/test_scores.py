@@ -208,6 +208,20 @@ def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redi
     assert service.stats.counts("match").hits == 1
 
 
+@pytest.mark.parametrize("stored", [b"", b"\x02", b"foreign", b"\x03" + b"?" * 10, b"\xff" * 40])
+def test_foreign_bytes_are_a_miss_and_are_overwritten(service: Any, raw: Any, layout: str, stored: bytes) -> None:
+    service.set_match_score(USER, JOB, PACKED)
+    if layout == "hash":
+        raw.hset(f"match:{USER}", str(JOB), stored)
+    else:
+        raw.set(f"match:{USER}:{JOB}", stored + (raw.get(f"match:{USER}") or b""))
+
+    assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": 2}}) == {JOB: {"score": 2}}
+
+    assert service.stats.counts("match").misses["undecodable"] == 1
+    assert service.get_match_score(USER, JOB) == {"score": 2}
+
+
 def test_a_newer_release_s_score_is_a_miss_and_stays(service: Any, raw: redis.Redis, layout: str) -> None:
     service.set_match_score(USER, JOB, PACKED)
     newer = b"\x1f of a later release"
@@ -217,6 +231,8 @@ def test_a_newer_release_s_score_is_a_miss_and_stays(service: Any, raw: redis.Re
         raw.set(f"match:{USER}:{JOB}", newer)
 
     assert service.match_scores(USER, [JOB], lambda jobs: {JOB: {"score": 1}}) == {JOB: {"score": 1}}
+    assert service.get_match_score(USER, JOB) is None
+    assert not service.set_match_score(USER, JOB, {"score": 1})
 
     stored = raw.hget(f"match:{USER}", str(JOB)) if layout == "hash" else raw.get(f"match:{USER}:{JOB}")
     assert stored == newer

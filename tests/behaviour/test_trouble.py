@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from cache.breaker import Breaker
+from cache.link import DEADLINE_S
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
 
@@ -27,6 +28,16 @@ KEY = f"company:{COMPANY}:enrichment"
 @pytest.fixture
 def layout() -> str:
     return "hash"
+
+
+@pytest.fixture
+def place() -> str:
+    return "standalone"
+
+
+@pytest.fixture
+def deadline_s() -> float:
+    return DEADLINE_S
 
 
 @pytest.fixture

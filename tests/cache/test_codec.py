@@ -79,11 +79,26 @@ def test_any_score_comes_out_as_it_went_in(score: dict[str, Any]) -> None:
     assert repr(sorted(decoded[2].items())) == repr(sorted(score.items()))
 
 
-@given(st.lists(st.binary(max_size=40) | packed_scores.map(lambda score: codec.encode_score(score, 7, GENERATION))))
-def test_scores_decoded_together_are_those_decoded_one_by_one(values: list[bytes]) -> None:
-    together = codec.decode_packed_scores(values)
+@given(
+    st.lists(packed_scores.map(lambda score: codec.encode_score(score, 7, GENERATION)) | st.binary(max_size=40)),
+    st.sampled_from([GENERATION, b"others", None]),
+    st.sampled_from([6, 7]),
+)
+def test_scores_decoded_together_are_those_that_are_good_one_by_one(
+    values: list[bytes], generation: bytes | None, now: int
+) -> None:
+    values = [*values, codec.encode_score(PACKED, 8, GENERATION)]
+    generations: list[bytes | None] = [GENERATION] * len(values)
+    generations[0] = generation
+    decoded = [codec.decode_score(raw) for raw in values]
+    is_good = [
+        raw[:1] == b"\2" and each is not None and each[0] > now and each[1] == expected
+        for raw, each, expected in zip(values, decoded, generations, strict=True)
+    ]
 
-    assert together is None or together == [codec.decode_score(raw) for raw in values]
+    together = codec.decode_good_scores(values, generations, now)
+
+    assert together == ([each[2] for each in decoded if each] if all(is_good) else None)
 
 
 @given(st.binary())

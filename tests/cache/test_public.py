@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib import resources
 from typing import TYPE_CHECKING, Any, assert_type
 
 import pytest
 import redis
 import redis.asyncio
 
-from cache import AsyncCacheService, CacheService
+import cache
+from cache import MISS, AsyncCacheService, CacheService, Counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 def public(service: type) -> dict[str, Any]:
     return {name: value for name, value in vars(service).items() if not name.startswith("_")}
+
+
+def test_what_is_exported_is_there_and_marked_as_typed() -> None:
+    assert [name for name in cache.__all__ if not hasattr(cache, name)] == []
+    assert len(set(cache.__all__)) == len(cache.__all__)
+    assert resources.files("cache").joinpath("py.typed").is_file()
 
 
 def test_both_services_have_the_same_methods_and_parameters() -> None:
@@ -60,7 +68,7 @@ def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any
 
 def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
     client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
-    options = CacheService(client)._parts.options
+    options = CacheService(client)._parts._target.options
 
     assert options["decode_responses"] is False
     assert options["socket_timeout"] == 0.1
@@ -77,19 +85,50 @@ def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
 def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
     """Never run: the type checker is the test."""
     assert_type(service.get_match_score(1, 2), dict[str, Any] | None)
+    assert_type(service.set_match_score(1, 2, {"score": 1}), bool)
     assert_type(service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
-    assert_type(service.match_scores(1, range(2), lambda jobs: scores), dict[int, dict[str, Any]])
     assert_type(service.set_match_scores(1, scores, fence=service.fence(1, [2])), bool)
+    assert_type(service.match_scores(1, range(2), lambda jobs: scores), dict[int, dict[str, Any]])
     assert_type(service.invalidate_user_matches(1), bool)
+    assert_type(service.invalidate_job_matches(1), bool)
+    assert_type(service.get_company_enrichment(1, lambda: None, none_ttl=60), Any)
+    assert_type(service.set_company_enrichment(1, {}), bool)
+    assert_type(service.invalidate_company(1), bool)
+    assert_type(service.get_ijp(1, lambda: [1, "two"]), Any)
+    assert_type(service.update_ijp(1, {}, save=lambda: None), bool)
+    assert_type(service.start_session(1, {}), bool)
+    assert_type(service.get_session(1, default=MISS), Any)
+    assert_type(service.end_session(1), bool)
+    assert_type(service.get_with_lock("report:7", dict, 60), Any)
+    assert_type(service.forget_user(1), bool)
+    assert_type(service.pending_invalidations, int)
+    assert_type(service.stats.counts("match"), Counts)
     assert_type(service.stats.counts("match").hit_rate, float | None)
+    assert_type(CacheService.from_url("redis://", near={"match"}, on_pending=print), CacheService)
     service.get_match_score("1", 2)  # type: ignore[arg-type]
     service.match_scores(1, [2], lambda: scores)  # type: ignore[misc, arg-type]
+    service.set_match_score(1, 2, [1])  # type: ignore[arg-type]
+    service.get_with_lock("report:7", dict)  # type: ignore[call-arg]
+    CacheService.from_url("redis://", near={1})  # type: ignore[arg-type]
 
 
-async def typed_async(service: AsyncCacheService) -> None:
+async def typed_async(service: AsyncCacheService, scores: Mapping[int, dict[str, Any]]) -> None:
     async def load() -> object:
         return None
 
+    async def compute(jobs: list[int]) -> Mapping[int, dict[str, Any]]:
+        return scores
+
+    assert_type(await service.get_match_score(1, 2), dict[str, Any] | None)
     assert_type(await service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
+    assert_type(await service.set_match_scores(1, scores, fence=await service.fence(1, [2])), bool)
+    assert_type(await service.match_scores(1, range(2), compute), dict[int, dict[str, Any]])
+    assert_type(await service.invalidate_user_matches(1), bool)
+    assert_type(await service.get_company_enrichment(1, load, none_ttl=60), Any)
+    assert_type(await service.get_ijp(1, load), Any)
     assert_type(await service.update_ijp(1, {}, save=load), bool)
+    assert_type(await service.get_session(1, default=MISS), Any)
+    assert_type(await service.get_with_lock("report:7", load, 60), Any)
+    assert_type(service.pending_invalidations, int)
     await service.get_ijp(1, lambda: 1)  # type: ignore[arg-type, return-value]
+    await service.match_scores(1, [2], lambda jobs: scores)  # type: ignore[arg-type, return-value]

@@ -55,10 +55,10 @@ def test_an_invalidation_that_comes_while_others_are_applied_stays_pending(clock
     assert pending.begin() == (one, other)
     assert pending.begin() == ()
     pending.add([one])
-    pending.applied()
+    pending.applied([one, other])
 
     assert pending.begin() == (one,)
-    pending.failed()
+    pending.failed([one])
     assert len(pending) == 1
 
 

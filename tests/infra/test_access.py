@@ -28,6 +28,8 @@ def test_key_patterns_cover_the_librarys_keys_and_no_others() -> None:
         keys.session(1),
         keys.lease(keys.ijp(1)),
         keys.JOB_GENERATIONS,
+        keys.WARMED_LISTS,
+        keys.WARMING_RUN,
     ):
         assert any(fnmatchcase(key, pattern) for pattern in KEY_PATTERNS), key
     assert not any(fnmatchcase("report:7", pattern) for pattern in KEY_PATTERNS)

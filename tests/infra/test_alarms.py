@@ -13,26 +13,21 @@ import pytest
 
 from cache.catalog import CATALOG
 from infra import alarms, metric_math
+from scripts.alarms import declared as declared_alarms
 from tests.infra import stack
-from tests.infra.evaluator import point, rings
+from tests.infra.histories import point, rings
 
 if TYPE_CHECKING:
-    from infra.alarms import Alarm
+    from scripts.alarms.declared import MetricAlarm
     from tests.infra.stack import Declared
 
 TYPES = CATALOG.names()
 DAY_MINUTES = 16 * 60
 
 
-def by_name(prod: Declared) -> dict[str, Alarm]:
-    """Every alarm of prod, without the stack's prefix."""
-    declared = (
-        *alarms.hit_rate_alarms(prod.settings, CATALOG),
-        *alarms.node_alarms(prod.settings),
-        *alarms.cdn_alarms(prod.settings, "d"),
-        *alarms.baseline_alarms(prod.settings, "f"),
-    )
-    return {alarm.name.removeprefix("roleferry-prod-"): alarm for alarm in declared}
+def by_name(prod: Declared) -> dict[str, MetricAlarm]:
+    """Every metric alarm that prod declares, without the stack's prefix."""
+    return {alarm.name.removeprefix("roleferry-prod-"): alarm for alarm in declared_alarms.alarms(prod).metric}
 
 
 def lookups(total: int, percent: float, **more: float) -> dict[str, float | None]:
@@ -96,9 +91,18 @@ def test_drop_rings_over_ten_points_under_the_baseline(name: str, prod: Declared
 def test_missing_telemetry_rings(name: str, prod: Declared) -> None:
     alarm = by_name(prod)[f"{name}-telemetry"]
 
-    assert rings(alarm, [NOTHING] * 2)
+    assert rings(alarm, [{"h": 1, "m": 1}] * 4 + [NOTHING] * 2)
     assert not rings(alarm, [NOTHING, {"h": 1, "m": None}])
     assert not rings(alarm, [{"h": None, "m": 1}] * 2)
+    # Nobody looks anything up, and the application says so.
+    assert not rings(alarm, [{"h": 0, "m": 0}] * 6)
+
+
+def test_a_node_that_reports_nothing_rings(prod: Declared) -> None:
+    alarm = by_name(prod)["cache-001-node-lost"]
+
+    assert rings(alarm, [{"v": 1}] * 7 + [{"v": None}] * 5)
+    assert not rings(alarm, [{"v": None}] * 4 + [{"v": 1}])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_swap_rings_when_it_exceeds_free_memory(prod: Declared) -> None:
 def test_baseline_that_does_not_run_rings(prod: Declared) -> None:
     alarm = by_name(prod)["baseline-missing"]
 
-    assert rings(alarm, [{"v": None}] * 3)
+    assert rings(alarm, [{"v": 1}] * 5 + [{"v": None}] * 3)
     assert not rings(alarm, [{"v": None}, {"v": 1}, {"v": None}])
 
 
@@ -315,6 +319,7 @@ def test_node_alarms_watch_what_aws_recommends(prod: Declared) -> None:
     }
 
     assert watched == {
+        "node-lost": [("EngineCPUUtilization", "SampleCount", 60)],
         "cpu": [("CPUUtilization", "Average", 60)],
         "engine-cpu": [("EngineCPUUtilization", "Average", 60)],
         "memory": [("DatabaseMemoryUsagePercentage", "Maximum", 60)],

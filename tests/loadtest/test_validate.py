@@ -18,7 +18,7 @@ import pytest
 from loadtest import intervals, scenarios, theory, virtual
 
 if TYPE_CHECKING:
-    from loadtest.virtual import Result
+    from loadtest.result import Result
 
 SEEDS = range(1, 6)
 VERDICT_KEYS = {
@@ -82,6 +82,7 @@ def test_measured_and_predicted_agree(results: list[Result], name: str) -> None:
     for result in results:
         counted = result.counts.types[name]
         found = intervals.hit_rate(counted.hits, counted.lookups)
+        assert result.population
         predicted = theory.predict(result.scenario, result.population)[name]
         assert found.hit_rate is not None
         # Where nothing missed, the error is that of one miss.
@@ -100,6 +101,7 @@ def test_without_warming_the_closed_form_holds_too() -> None:
 
     assert found.hit_rate is not None
     assert found.standard_error is not None
+    assert result.population
     assert abs(found.hit_rate - theory.match(scenario, result.population)) <= 3 * found.standard_error
 
 
@@ -213,13 +215,13 @@ def test_ctrl_c_stops_the_server_and_says_so(tmp_path: Path) -> None:
 
 _INTERRUPTED_HALFWAY = f"""
 import os, signal, sys
-from loadtest import virtual
+from loadtest import driver, virtual
 from loadtest.__main__ import main
-start = virtual.Pipeline.__init__
+start = driver.Pipeline.__init__
 def tell(self, path, *rest):
     print(path.parent, flush=True)
     start(self, path, *rest)
-virtual.Pipeline.__init__ = tell
+driver.Pipeline.__init__ = tell
 run = virtual._Driver.run
 def interrupted(self, progress):
     def at_half(what, share):
@@ -233,7 +235,7 @@ sys.exit(main(["validate", "--scenario", "small"]))
 
 def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     killed = _INTERRUPTED_HALFWAY.replace(
-        f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self._pipeline._socket.shutdown(2)"
+        f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self.pipeline._socket.shutdown(2)"
     )
 
     run = subprocess.run(
@@ -248,3 +250,8 @@ def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr.startswith("loadtest: the server went away: ")
     assert run.stderr.count("\n") == 1
+    document = json.loads((tmp_path / "report/verdict.json").read_text())
+    assert document["is_partial"]
+    assert document["exit_code"] == 1
+    assert {row["verdict"] for row in document["classes"]} == {"UNDECIDED"}
+    assert "PARTIAL" in (tmp_path / "report/report.html").read_text()

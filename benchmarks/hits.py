@@ -1,0 +1,123 @@
+"""What a hit costs: one score, a list view of 100, and 50 at once in asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from benchmarks import workloads
+from benchmarks.measure import Figure, added, figure, interleaved, interleaved_async, one_processor, ratios
+from benchmarks.peers import having
+from benchmarks.peers.library import NAME, AsyncLibrary
+from benchmarks.peers.redis_py import RedisAsyncio, RedisPy
+from local.valkey import Valkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BARE: Final = "a bare connection"
+IN_FLIGHT: Final = 50
+
+
+def one_hit(*, quick: bool) -> list[Figure]:
+    """One score, and one company, beside a plain GET on a connection of redis-py's without its client around it."""
+    rounds, calls_per_round = (5, 50) if quick else (60, 200)
+    jobs = workloads.job_list()
+    with Valkey() as server, _Peers(server.port, "get", jobs) as peers, redis.Redis(port=server.port) as client:
+        client.set("plain", b"x" * 22)
+        connect: Any = redis.Connection  # untyped
+        connection = connect(port=server.port)
+        connection.connect()
+        get = connection.pack_command("GET", "plain")
+
+        def bare() -> None:
+            connection.send_packed_command(get, check_health=False)
+            connection.read_response()
+
+        service = peers[NAME].service
+        service.set_company_enrichment(101, workloads.score(101, 1))
+        calls: dict[str, Callable[[], Any]] = {BARE: bare}
+        calls |= {name: partial(peer.get, peers.user(name), jobs[50]) for name, peer in peers.items()}
+        calls["company"] = partial(service.get_company_enrichment, 101, dict)
+        with one_processor(server.port):
+            medians = interleaved(calls, rounds=rounds, calls_per_round=calls_per_round)
+        connection.disconnect()
+    others = {name: median(added(medians, name, BARE)) for name in peers if name != NAME}
+    return [
+        figure("one_hit", "one score", "µs added", added(medians, NAME, BARE), bound=15, peers=others),
+        figure("one_hit", "one company", "µs added", added(medians, "company", BARE), bound=15),
+    ]
+
+
+def batch(*, quick: bool) -> list[Figure]:
+    """A list view of 100 scores, as a ratio to MGET + json.loads of the same kind of client."""
+    rounds, calls_per_round = (5, 20) if quick else (40, 50)
+    jobs = workloads.job_list()
+    with Valkey() as server, _Peers(server.port, "get_many", jobs) as peers:
+        calls = {name: partial(peer.get_many, peers.user(name), jobs) for name, peer in peers.items()}
+        with one_processor(server.port):
+            medians = interleaved(calls, rounds=rounds, calls_per_round=calls_per_round)
+    others = {name: median(ratios(medians, name, RedisPy.name)) for name in peers if name not in (NAME, RedisPy.name)}
+    return [
+        figure(
+            "batch", "100 scores", "× MGET + json.loads", ratios(medians, NAME, RedisPy.name), bound=0.45, peers=others
+        )
+    ]
+
+
+def in_flight(*, quick: bool) -> list[Figure]:
+    """50 tasks that each read one score, as a ratio to the same 50 on redis.asyncio with json."""
+    rounds, calls_per_round = (5, 5) if quick else (40, 20)
+    return asyncio.run(_in_flight(rounds, calls_per_round))
+
+
+async def _in_flight(rounds: int, calls_per_round: int) -> list[Figure]:
+    jobs = workloads.job_list()
+    with Valkey() as server:
+        peers = {peer.name: peer(server.port) for peer in having("get", is_async=True)}
+
+        def crowd(peer: Any, user: int) -> Callable[[], Any]:
+            async def fifty() -> None:
+                await asyncio.gather(*[peer.get(user, job) for job in jobs[:IN_FLIGHT]])
+
+            return fifty
+
+        calls = {}
+        for user, peer in enumerate(peers.values()):
+            await peer.set_many(user, workloads.scores(user, jobs))
+            calls[peer.name] = crowd(peer, user)
+        with one_processor(server.port):
+            medians = await interleaved_async(calls, rounds=rounds, calls_per_round=calls_per_round)
+        for peer in peers.values():
+            await peer.close()
+    ours, base = AsyncLibrary.name, RedisAsyncio.name
+    others = {name: median(ratios(medians, name, base)) for name in peers if name not in (ours, base)}
+    return [
+        figure(
+            "in_flight", "50 hits in flight", "× redis.asyncio", ratios(medians, ours, base), bound=0.9, peers=others
+        )
+    ]
+
+
+class _Peers(dict[str, Any]):
+    """The threaded peers that have a feature, by name, each with the scores of a user of its own; closed at the end."""
+
+    def __init__(self, port: int, feature: str, jobs: list[int]) -> None:
+        super().__init__({peer.name: peer(port) for peer in having(feature, is_async=False)})
+        for name, peer in self.items():
+            peer.set_many(self.user(name), workloads.scores(self.user(name), jobs))
+
+    def user(self, name: str) -> int:
+        """Each peer encodes in its own way, so each has its own keys."""
+        return list(self).index(name)
+
+    def __enter__(self) -> _Peers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self.values():
+            peer.close()

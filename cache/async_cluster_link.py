@@ -1,0 +1,154 @@
+"""The way to a cluster for asyncio: as `cluster_link`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cache.async_link import AsyncPool, Deadline, own_deadlines, read_reply
+from cache.cluster import Router
+from cache.link import DEADLINE_S, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cache.async_link import Connection
+    from cache.cluster import Answers, Round, Shards
+    from cache.commands import Command, Reply, Unavailable
+    from cache.gate import Gate, Operation
+    from cache.slots import Address
+
+
+class _Node:
+    """The connections to one server, and the gate before them."""
+
+    def __init__(self, make: Callable[[], Connection], size: int, new_gate: Callable[..., Gate]) -> None:
+        self.gate = new_gate(on_failure=self._failed)
+        self.pool = AsyncPool(make, size, self.gate.is_safe_to_reconnect)
+        self.has_failed = False
+
+    def _failed(self) -> None:
+        self.has_failed = True
+
+
+class AsyncClusterLink:
+    """Sends commands to the nodes of a cluster. For one event loop at a time: another gets connections of its own."""
+
+    def __init__(
+        self,
+        connection_class: Callable[..., Connection],
+        options: Mapping[str, Any],
+        *,
+        shards: Shards,
+        max_connections: int,
+    ) -> None:
+        """`max_connections` is for each node."""
+        self._connection_class = connection_class
+        self._options = own_deadlines(options)
+        self._shards = shards
+        self._max_connections = max_connections
+        self._router = Router(shards, lambda address: self._node(address).gate)
+        self._nodes: dict[Address, _Node] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        for node in list(self._nodes.values()):
+            await node.pool.close()
+
+    async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
+        """The replies, within what is left of the operation's deadline."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._nodes, self._loop = {}, loop
+        sending = self._router.sending(batch, operation)
+        resume: Callable[[], Round] = partial(next, sending)
+        try:
+            while True:
+                resume = partial(sending.send, await self._exchange(resume(), operation))
+        except StopIteration as done:
+            answer: list[Reply] | Unavailable = done.value
+            return answer
+        finally:
+            sending.close()
+            await self._close_failed()
+
+    async def _exchange(self, asked: Round, operation: Operation) -> Answers:
+        """Writes to each node, then reads from each: they work at the same time."""
+        answers: Answers = {}
+        taken: dict[Address, tuple[AsyncPool, Connection]] = {}
+        try:
+            for address, batch in asked.items():
+                error = await self._write(address, batch, taken, operation)
+                if error is not None:
+                    answers[address] = error
+            for address, (_, connection) in taken.items():
+                if address not in answers:
+                    answers[address] = await _read_all(connection, len(asked[address]), operation)
+        except BaseException:
+            for pool, connection in taken.values():
+                await pool.drop(connection)
+            raise
+        to_drop = []
+        for address, (pool, connection) in taken.items():
+            if isinstance(answers[address], Exception) or not pool.is_current(connection):
+                to_drop.append((pool, connection))
+            else:
+                pool.give(connection)
+        for pool, connection in to_drop:
+            await pool.drop(connection)
+        return answers
+
+    async def _write(
+        self,
+        address: Address,
+        batch: Sequence[Command],
+        taken: dict[Address, tuple[AsyncPool, Connection]],
+        operation: Operation,
+    ) -> Exception | None:
+        try:
+            async with _Left(operation):
+                pool = self._node(address).pool
+                connection = await pool.take()
+                taken[address] = pool, connection
+                await connection.send_packed_command(pack(batch), check_health=False)
+        except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+            return error
+        return None
+
+    def _node(self, address: Address) -> _Node:
+        node = self._nodes.get(address)
+        if node is None:
+            options = {**self._options, "host": address[0], "port": address[1]}
+            make = partial(self._connection_class, **options)
+            node = self._nodes[address] = _Node(make, self._max_connections, partial(self._shards.gate, address))
+        return node
+
+    async def _close_failed(self) -> None:
+        """Those of failed nodes, and of nodes that are none any more."""
+        for address in self._shards.gone(list(self._nodes)):
+            await self._nodes.pop(address).pool.clear()
+        for node in list(self._nodes.values()):
+            if node.has_failed:
+                node.has_failed = False
+                await node.pool.clear()
+
+
+class _Left(Deadline):
+    """What is left of an operation's deadline. A reply that is there is read even where nothing is left."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(max(DEADLINE_S - operation.spent_s, 0.001))
+        self._operation = operation
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._operation.spent_s += self.spent_s
+        await super().__aexit__(*error)
+
+
+async def _read_all(connection: Connection, count: int, operation: Operation) -> list[Reply] | Exception:
+    try:
+        async with _Left(operation):
+            return [await read_reply(connection) for _ in range(count)]
+    except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+        return error

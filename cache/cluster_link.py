@@ -1,0 +1,135 @@
+"""The way to a cluster for threads: as `link`, with a pool for each node."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cache.cluster import Router
+from cache.link import DEADLINE_S, pack, read_reply
+from cache.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cache.cluster import Answers, Round, Shards
+    from cache.commands import Command, Reply, Unavailable
+    from cache.gate import Gate, Operation
+    from cache.pool import Connection
+    from cache.slots import Address
+
+
+class _Node:
+    """The connections to one server, and the gate before them."""
+
+    def __init__(self, make: Callable[[], Connection], size: int, new_gate: Callable[..., Gate]) -> None:
+        self.gate = new_gate(on_failure=self._clear)
+        self.pool = Pool(make, size, self.gate.is_safe_to_reconnect)
+
+    def _clear(self) -> None:
+        self.pool.clear()
+
+
+class ClusterLink:
+    """Sends commands to the nodes of a cluster. Safe to share between threads, none of which it starts for a send."""
+
+    def __init__(
+        self,
+        connection_class: Callable[..., Connection],
+        options: Mapping[str, Any],
+        *,
+        shards: Shards,
+        max_connections: int,
+    ) -> None:
+        """`max_connections` is for each node."""
+        self._connection_class = connection_class
+        self._options = options
+        self._shards = shards
+        self._max_connections = max_connections
+        self._nodes: dict[Address, _Node] = {}
+        self._router = Router(shards, lambda address: self._node(address).gate)
+
+    def reset(self) -> None:
+        """After a fork: the connections are the parent's."""
+        self._shards.reset()
+        for node in self._nodes.values():
+            node.pool.reset()
+
+    def close(self) -> None:
+        for node in list(self._nodes.values()):
+            node.pool.clear()
+
+    def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
+        """The replies, within what is left of the operation's deadline."""
+        sending = self._router.sending(batch, operation)
+        resume: Callable[[], Round] = partial(next, sending)
+        while True:
+            try:
+                asked = resume()
+            except StopIteration as done:
+                answer: list[Reply] | Unavailable = done.value
+                return answer
+            try:
+                resume = partial(sending.send, self._exchange(asked, operation))
+            except BaseException:
+                sending.close()
+                raise
+
+    def _exchange(self, asked: Round, operation: Operation) -> Answers:
+        """Writes to each node, then reads from each: they work at the same time."""
+        began = time.monotonic()
+        give_up_at = began + DEADLINE_S - operation.spent_s
+        answers: Answers = {}
+        taken: dict[Address, tuple[Pool, Connection]] = {}
+        try:
+            for address, batch in asked.items():
+                pool = self._node(address).pool
+                try:
+                    connection = pool.take(give_up_at - time.monotonic())
+                    taken[address] = pool, connection
+                    connection.send_packed_command(pack(batch), check_health=False)
+                except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+                    answers[address] = error
+            for address, (_, connection) in taken.items():
+                if address not in answers:
+                    answers[address] = _read_all(connection, len(asked[address]), give_up_at)
+        except BaseException:
+            for pool, connection in taken.values():
+                pool.drop(connection)
+            raise
+        for address, (pool, connection) in taken.items():
+            if isinstance(answers[address], Exception):
+                pool.drop(connection)
+            else:
+                pool.give(connection)
+        operation.spent_s += time.monotonic() - began
+        return answers
+
+    def _node(self, address: Address) -> _Node:
+        node = self._nodes.get(address)
+        if node is None:
+            self._close_those_gone()  # a new one is there as a rule because another is not
+            options = {**self._options, "host": address[0], "port": address[1]}
+            make = partial(self._connection_class, **options)
+            new_gate = partial(self._shards.gate, address)
+            node = self._nodes.setdefault(address, _Node(make, self._max_connections, new_gate))
+        return node
+
+    def _close_those_gone(self) -> None:
+        for address in self._shards.gone(list(self._nodes)):
+            self._nodes.pop(address).pool.clear()
+
+
+def _read_all(connection: Connection, count: int, give_up_at: float) -> list[Reply] | Exception:
+    """A reply that is there is read even where another node has used up the time."""
+    try:
+        replies = []
+        for _ in range(count):
+            left_s = give_up_at - time.monotonic()
+            # The connection's own limit will do where little is spent, and costs nothing.
+            options = {} if left_s > DEADLINE_S * 0.9 else {"timeout": max(left_s, 0.001)}
+            replies.append(read_reply(connection, **options))
+    except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
+        return error
+    return replies

@@ -1,0 +1,240 @@
+"""One run of warming over all active users: paged, at a bounded rate, resumable, by one process at a time."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from cache import commands, keys
+from cache.commands import Send, Unavailable
+from cache.errors import UncacheableError
+from cache.warming import INTERVAL_S, Warmer, WarmingCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cache import CacheService
+    from cache.codec import Json
+    from cache.commands import Command, Flow, Reply
+    from cache.warming import Target
+
+    # `score(user_id, job_ids)` gives `{job_id: score}`, as the `compute` of `match_scores` does.
+    Score = Callable[[int, list[int]], Mapping[int, dict[str, Json]]]
+
+POPULAR_JOBS: Final = 100
+ACTIVE_WITHIN: Final = timedelta(days=7)
+# Little to a server that takes 150,000 (`python -m benchmarks.warming_run`), and enough: 100,000 users are renewed
+# within 17 minutes, once a day.
+SCORES_PER_S: Final = 10_000.0
+# A chunk is two round trips and one write. Readers are served between chunks: so a bounded run makes them small, as
+# much as it may write in this time.
+_MAX_CHUNK_USERS: Final = 20
+_CHUNK_S: Final = 0.05
+# So many chunks in a row without an answer: the server is gone, and the next run is soon enough.
+_GIVE_UP_AFTER: Final = 5
+_SHOWN_FAILURES: Final = 10
+
+
+class WarmingError(RuntimeError):
+    """The run could not begin, or not go on. What was warmed stays, and the next run goes on from there."""
+
+
+class AlreadyRunningError(WarmingError):
+    """Another process is warming."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveUser:
+    """A user, and where they stand in the order in which a source gives them."""
+
+    user_id: int
+    last_seen: datetime
+
+
+class Source(Protocol):
+    """Where the jobs and users come from. Raises WarmingError if it cannot be read."""
+
+    def popular_jobs(self, limit: int) -> Sequence[int]: ...
+    def count_users(self, since: datetime, after: ActiveUser | None) -> int: ...
+    def pages(self, since: datetime, after: ActiveUser | None) -> Iterator[Sequence[ActiveUser]]:
+        """Users seen since then, by (last_seen, user_id), from behind `after` on; some at a time."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. `failures` shows what the score function raised for the first users it failed for."""
+
+    counts: WarmingCounts = field(default_factory=WarmingCounts)
+    jobs: int = 0
+    total_users: int = 0
+    resumed: bool = False
+    failed_users: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    took_s: float = 0.0
+
+
+class Run:
+    """`Run(cache, source, score).run()`."""
+
+    def __init__(
+        self,
+        service: CacheService,
+        source: Source,
+        score: Score,
+        *,
+        jobs: int = POPULAR_JOBS,
+        scores_per_s: float | None = SCORES_PER_S,
+        dry_run: bool = False,
+        progress: Callable[[Summary], None] = lambda _summary: None,
+    ) -> None:
+        """`scores_per_s` bounds what is written in a second, None does not. `dry_run` only counts what is due.
+
+        `progress` is told after each chunk.
+        """
+        self._service = service
+        self._source = source
+        self._score = score
+        self._jobs = jobs
+        self._pause_s_per_score, self._chunk_users = 0.0, _MAX_CHUNK_USERS
+        if scores_per_s is not None and not dry_run:
+            self._pause_s_per_score = 1 / scores_per_s
+            self._chunk_users = min(max(int(scores_per_s * _CHUNK_S / jobs), 1), _MAX_CHUNK_USERS)
+        self._dry_run = dry_run
+        self._progress = progress
+        self._warmer = Warmer(service.flows, dry_run=dry_run)
+        self._next_write_at = 0.0
+        self._unanswered_chunks = 0
+        self.summary = Summary()
+
+    def run(self) -> Summary:
+        """Raises AlreadyRunningError while another process warms, WarmingError if cache or source cannot be read."""
+        began = time.monotonic()
+        try:
+            if not self._service.run(self._warmer.recall()):
+                raise WarmingError("The cache does not answer. Nothing was warmed.")
+            if self._dry_run:
+                self._warm()
+            else:
+                self._warm_alone()
+        finally:
+            self.summary.took_s = time.monotonic() - began
+        return self.summary
+
+    def _warm_alone(self) -> None:
+        flows = self._service.flows
+        token = self._service.run(flows.take_turn(keys.WARMING_RUN))
+        if not isinstance(token, bytes):
+            raise AlreadyRunningError("Another process is warming; it does the work of this one too.")
+        try:
+            self._warm()
+        finally:
+            self._service.run(flows.end_turn(keys.WARMING_RUN, token))
+
+    def _warm(self) -> None:
+        jobs = self._source.popular_jobs(self._jobs)
+        self.summary.jobs = len(jobs)
+        if not jobs:
+            return
+        since, after = self._begin()
+        self.summary.total_users = self._source.count_users(since, after)
+        target = self._service.run(self._warmer.begin(jobs, self.summary.counts))
+        if target is None:
+            raise WarmingError("The cache does not answer. Nothing was warmed.")
+        if not self._dry_run:
+            self._service.run(self._warmer.remember())
+        for page in self._source.pages(since, after):
+            for start in range(0, len(page), self._chunk_users):
+                self._warm_chunk([user.user_id for user in page[start : start + self._chunk_users]], target)
+                self._progress(self.summary)
+            self._reached(since, page[-1])
+        self._ended()
+
+    # -- chunks ------------------------------------------------------------------------------------------------
+
+    def _warm_chunk(self, users: Sequence[int], target: Target) -> None:
+        failed_before = self.summary.failed_users
+        try:
+            counts = self._carry_out(users, target)
+        except UncacheableError as error:
+            self.summary.failed_users = failed_before  # they are asked for again, one user at a time
+            if len(users) == 1:
+                self._failed(users[0], error)
+                self.summary.counts.users += 1
+                return
+            for user in users:
+                self._warm_chunk([user], target)
+            return
+        for each in fields(counts):
+            total = getattr(self.summary.counts, each.name) + getattr(counts, each.name)
+            setattr(self.summary.counts, each.name, total)
+        self._unanswered_chunks = self._unanswered_chunks + 1 if counts.users_unanswered else 0
+        if self._unanswered_chunks >= _GIVE_UP_AFTER:
+            raise WarmingError("The cache does not answer any more. The next run goes on from here.")
+        self._keep_to_the_rate(counts.computed)
+
+    def _carry_out(self, users: Sequence[int], target: Target) -> WarmingCounts:
+        counts = WarmingCounts()
+        for chunk in self._warmer.chunks(users, target, counts):
+            self._service.run(chunk, self._compute)
+        return counts
+
+    def _compute(self, wanted: Mapping[int, list[int]]) -> dict[int, Mapping[int, dict[str, Json]]]:
+        computed = {}
+        for user, jobs in wanted.items():
+            try:
+                computed[user] = self._score(user, jobs)
+            except Exception as error:  # noqa: BLE001 - the caller's own function; the other users are not to suffer
+                self._failed(user, error)
+        return computed
+
+    def _failed(self, user: int, error: Exception) -> None:
+        self.summary.failed_users += 1
+        if len(self.summary.failures) < _SHOWN_FAILURES:
+            self.summary.failures[user] = f"{type(error).__name__}: {error}"
+
+    def _keep_to_the_rate(self, written: int) -> None:
+        now = time.monotonic()
+        # What was not used is not saved up: a burst would hurt the readers that the rate is there for.
+        self._next_write_at = max(self._next_write_at, now) + written * self._pause_s_per_score
+        if self._next_write_at > now:
+            time.sleep(self._next_write_at - now)
+
+    # -- going on after a kill ---------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[datetime, ActiveUser | None]:
+        """Since when users count as active, and the last one that an unfinished run has reached."""
+        now = datetime.fromtimestamp(self._service.flows.clock.now(), UTC)
+        stored = None if self._dry_run else self._ask(commands.get(keys.WARMING_RUN))
+        try:
+            reached: dict[str, Any] = json.loads(stored or b"")
+            since = datetime.fromisoformat(reached["since"])
+            after = ActiveUser(int(reached["user_id"]), datetime.fromisoformat(reached["last_seen"]))
+        except (TypeError, ValueError, KeyError):  # nothing, or nothing of ours
+            return now - ACTIVE_WITHIN, None
+        self.summary.resumed = True
+        return since, after
+
+    def _reached(self, since: datetime, user: ActiveUser) -> None:
+        if not self._dry_run:
+            reached = {
+                "since": since.isoformat(),
+                "user_id": user.user_id,
+                "last_seen": user.last_seen.isoformat(),
+            }
+            self._ask(commands.set_for(keys.WARMING_RUN, json.dumps(reached).encode(), INTERVAL_S))
+
+    def _ended(self) -> None:
+        if not self._dry_run:
+            self._ask(commands.delete(keys.WARMING_RUN))
+
+    def _ask(self, command: Command) -> Reply:
+        """The reply; None where there is none. Whoever starts from the beginning only looks again."""
+
+        def flow() -> Flow[Reply]:
+            replies = yield Send((command,))
+            return None if isinstance(replies, Unavailable) else replies[0]
+
+        return self._service.run(flow())

@@ -1,0 +1,65 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadtest import scenarios
+from loadtest.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from loadtest.scenarios import Scenario
+
+EXIT_CODES = (
+    "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a hit-rate target missed; 4 the data does not fit "
+    "the scenario's node type; 5 too few samples for a verdict, or the asked rate was not reached"
+)
+
+
+def scenario(parser: argparse.ArgumentParser, *, with_users: bool = True) -> None:
+    add = parser.add_argument
+    add("--scenario", default="expected", help="a scenario of scenarios.toml (default: expected)")
+    add("--scenarios", type=Path, default=scenarios.FILE, metavar="FILE", help="another file of scenarios")
+    if with_users:
+        add("--users", type=int, help="users (default: the scenario's)")
+
+
+def layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--layout", choices=("hash", "keys"), default="hash", help="layout of match scores (default: hash)"
+    )
+
+
+def report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)"
+    )
+    parser.add_argument("--json", action="store_true", help="print verdict.json instead of the table")
+
+
+def load_scenario(options: argparse.Namespace, *changes: str) -> Scenario:
+    """The scenario that the options name, with those of them that are given as changes."""
+    loaded = scenarios.load(options.scenario, options.scenarios)
+    given = {name: getattr(options, name) for name in changes}
+    return loaded.changed(**{name: value for name, value in given.items() if value is not None})
+
+
+def seed(options: argparse.Namespace) -> int:
+    """Raises ScenarioError for a negative one."""
+    if options.seed < 0:
+        raise ScenarioError(f"--seed is {options.seed}; it must be 0 or more.")
+    given: int = options.seed
+    return given
+
+
+def megabytes(text: str) -> int:
+    """Bytes of a number of megabytes (10^6)."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not size > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write megabytes, as 256.")
+    return round(size * 1e6)

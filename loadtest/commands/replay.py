@@ -1,0 +1,57 @@
+"""`python -m loadtest replay FILE`: a recorded access log in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadtest import accesslog, faults, replay, report, terminal
+from loadtest.commands import options as common
+from loadtest.commands import running
+from loadtest.errors import ScenarioError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from loadtest.errors import ExitCode
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="CSV of accesses, plain, .gz or .zst")
+    common.scenario(parser, with_users=False)
+    common.layout(parser)
+    add(
+        "--columns",
+        default="",
+        metavar="OURS=THEIRS,…",
+        help=f"what the file's columns are called, or their numbers from 0; ours: {', '.join(accesslog.COLUMNS)}, key",
+    )
+    add("--warm-up", metavar="DURATION", help="judge only what follows this, as 2d (default: each cache type's TTL)")
+    add("--max-malformed", type=int, default=100, metavar="N", help="stop behind this many unreadable lines")
+    common.report(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    scenario = common.load_scenario(options)
+    if options.max_malformed < 0:
+        raise ScenarioError(f"--max-malformed is {options.max_malformed}; it must be 0 or more.")
+    log = accesslog.AccessLog(options.file, _columns(options.columns), options.max_malformed)
+    warm_up = None if options.warm_up is None else faults.duration_s(options.warm_up)
+    report.check_folder(options.report)
+    with terminal.progress() as progress:
+        result = replay.run(log, scenario, layout=options.layout, warm_up_s=warm_up, progress=progress)
+    return running.finish(options, result)
+
+
+def _columns(text: str) -> dict[str, str]:
+    columns = {}
+    for pair in filter(None, text.split(",")):
+        ours, separator, theirs = pair.partition("=")
+        if not separator or ours not in {*accesslog.COLUMNS, *accesslog.TRACE_COLUMNS} or not theirs:
+            raise ScenarioError(
+                f"--columns {pair!r}; write OURS=THEIRS, where ours is one of "
+                f"{', '.join(dict.fromkeys([*accesslog.COLUMNS, *accesslog.TRACE_COLUMNS]))}."
+            )
+        columns[ours] = theirs
+    return columns

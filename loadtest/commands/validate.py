@@ -1,0 +1,48 @@
+"""`python -m loadtest validate`: a scenario in virtual time on a real server of its own."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from loadtest import faults, report, scenarios, terminal, virtual
+from loadtest.commands import options as common
+from loadtest.commands import running
+
+if TYPE_CHECKING:
+    import argparse
+
+    from loadtest.errors import ExitCode
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    common.scenario(parser)
+    common.layout(parser)
+    add = parser.add_argument
+    add("--days", type=int, help="virtual days (default: the scenario's)")
+    add("--seed", type=int, default=1, help="one seed, one result (default: 1)")
+    add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="KIND@TIME",
+        help=f"what goes wrong, as flush@3d or warming-stopped@36h+12h; may be repeated ({', '.join(faults.KINDS)})",
+    )
+    common.report(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    scenario = common.load_scenario(options, "users", "days", "warming")
+    if options.warming == "everything" and options.users is None and scenario.users > virtual.EVERYTHING_USERS:
+        scenario = scenario.changed(users=virtual.EVERYTHING_USERS)
+        print(
+            f"loadtest: warming everything runs on a sample of {virtual.EVERYTHING_USERS} users; --users sets another.",
+            file=sys.stderr,
+        )
+    seed = common.seed(options)
+    planned = [faults.parse(text) for text in options.fault]
+    report.check_folder(options.report)
+    with terminal.progress() as progress:
+        result = virtual.run(scenario, seed=seed, layout=options.layout, faults=planned, progress=progress)
+    return running.finish(options, result)

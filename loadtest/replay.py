@@ -1,0 +1,192 @@
+"""Recorded accesses in virtual time: the same verdict and sizing as for a scenario, from what really happened.
+
+Every get goes through the library's cache-aside call, so what misses is filled; the log's own changes are applied at
+their times. The cache is empty when the log begins: the lookups of each cache type's first TTL fill it and are not
+judged.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cache import keys
+from loadtest.accesslog import TruncatedError
+from loadtest.calls import text_of
+from loadtest.driver import START_EPOCH_S, Driver, server_at
+from loadtest.errors import ScenarioError, ServerGoneError
+from loadtest.pipeline import Task
+from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.traffic import CacheCall, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loadtest.accesslog import AccessLog, Group
+    from loadtest.result import Result
+    from loadtest.scenarios import Scenario
+
+# A line that is this much older than one before it was written by another thread or machine: it counts as of now.
+LATE_S: Final = 60.0
+_PROGRESS_EVERY: Final = 1_000
+CALLS: Final = {
+    ("session", "get"): Call.GET_SESSION,
+    ("session", "start"): Call.START_SESSION,
+    ("session", "end"): Call.END_SESSION,
+    ("ijp", "get"): Call.IJP,
+    ("ijp", "set"): Call.UPDATE_IJP,
+    ("ijp", "update"): Call.UPDATE_IJP,
+    ("company", "get"): Call.COMPANY,
+    ("company", "set"): Call.SET_COMPANY,
+    ("match", "get"): Call.MATCH_SCORES,
+}
+
+
+def run(
+    log: AccessLog,
+    scenario: Scenario,
+    *,
+    layout: str = "hash",
+    warm_up_s: int | None = None,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> Result:
+    """Replays a log. The scenario gives TTLs, targets and node type; its traffic is the log's.
+
+    `warm_up_s` is how long after the log's start nothing is judged (default: the TTL of each cache type). A log that
+    ends in the middle, or a server that goes away, leaves a result that says so.
+    """
+    with server_at(START_EPOCH_S) as (clock, pipeline):
+        replay = _Replay(log, scenario, warm_up_s, Driver(scenario, None, 0, layout, clock, pipeline))
+        return replay.run(progress)
+
+
+class _Replay:
+    def __init__(self, log: AccessLog, scenario: Scenario, warm_up_s: int | None, driver: Driver) -> None:
+        self._log = log
+        self._scenario = scenario
+        self._driver = driver
+        self._flows = driver.flows
+        self._rows: dict[int, int] = {}  # of each person or, for companies nobody is named with, company
+        self._wave: list[Task] = []
+        self._changed: set[tuple[str, int]] = set()
+        for name, counted in driver.result.counts.types.items():
+            warm_up = scenario.catalog[name].ttl_s if warm_up_s is None else warm_up_s
+            counted.judged_from_minute = -(-warm_up // 60)
+
+    def run(self, progress: Callable[[str, float], None]) -> Result:
+        started = time.perf_counter()
+        result, driver = self._driver.result, self._driver
+        lookups_before = driver.server_lookups()
+        try:
+            self._follow(progress)
+            result.server_lookups = driver.server_lookups() - lookups_before
+            driver.check_counts()
+        except (TruncatedError, ServerGoneError) as error:
+            result.stopped_because = str(error)
+        result.wall_s = time.perf_counter() - started
+        result.commands = driver.pipeline.commands_sent
+        self._describe(result)
+        return result
+
+    def _follow(self, progress: Callable[[str, float], None]) -> None:
+        first_s: float | None = None
+        now = hour = 0
+        for number, group in enumerate(self._log.groups()):
+            if first_s is None:
+                first_s = group.time_s
+            at = int(group.time_s - first_s)
+            if at < now - LATE_S:
+                raise ScenarioError(
+                    f"{self._log.path.name}, line {self._log.lines:,}: {now - at:,} s older than a line before it. "
+                    "Sort the file by its timestamps first (sort -t, -k1,1n)."
+                )
+            if at > now:
+                self._carry_out()
+                now = at
+                if now // HOUR_S > hour:
+                    hour = now // HOUR_S
+                    self._driver.move(hour * HOUR_S)
+                    self._driver.sample_memory(hour)
+                self._driver.move(now)
+            self._add(group)
+            if number % _PROGRESS_EVERY == 0:
+                progress(f"{self._log.lines:,} lines replayed", 0.0)
+        self._carry_out()
+        self._driver.sample_memory(hour + 1)
+        if first_s is None:
+            raise ScenarioError(f"{self._log.path.name} has no line that could be read. {self._malformed()}")
+
+    def _carry_out(self) -> None:
+        if self._wave:
+            self._driver.pipeline.run(self._wave)
+            self._wave = []
+            self._changed.clear()
+
+    def _add(self, group: Group) -> None:
+        """What one second holds is in flight together, except what follows a change of the same entry."""
+        subject = _subject(group)
+        if subject in self._changed or ("jobs", -1) in self._changed:
+            self._carry_out()
+        self._wave.append(self._task(group))
+        if group.operation != "get":
+            self._changed.add(subject)
+
+    def _task(self, group: Group) -> Task:
+        driver, flows, user, items = self._driver, self._flows, group.user, group.items
+        if group.cache_type == "match" and group.operation == "set":
+            return Task(flows.set_scores(user, driver.origins.scores(user, items)))
+        if group.operation == "invalidate":
+            return Task(self._invalidation(group))
+        call = CALLS[group.cache_type, group.operation]
+        row = self._row(user if user >= 0 else -2 - items[0]) if group.operation == "get" else -1
+        task = driver.task(CacheCall(call, user, items[0] if items else 0, jobs=tuple(items)), row=row)
+        if group.size_bytes is not None and call in (Call.IJP, Call.COMPANY):
+            task.compute = partial(text_of, group.size_bytes)
+        return task
+
+    def _invalidation(self, group: Group) -> Any:
+        if group.cache_type == "company":
+            return self._flows.invalidate(keys.company(group.items[0]))
+        if group.cache_type == "ijp":
+            return self._flows.invalidate(keys.ijp(group.user))
+        if group.user >= 0:
+            return self._flows.invalidate_user_matches(group.user)
+        return self._flows.invalidate_job_matches(group.items[0])
+
+    def _row(self, who: int) -> int:
+        return self._rows.setdefault(who, len(self._rows))
+
+    def _malformed(self) -> str:
+        log = self._log
+        if not log.malformed:
+            return ""
+        return f"{log.malformed:,} malformed lines were left out, the first: {'; '.join(log.examples)}."
+
+    def _describe(self, result: Result) -> None:
+        days = max(1, -(-result.ran_s // DAY_S))
+        people = sum(who >= 0 for who in self._rows)
+        result.scenario = self._scenario.changed(
+            name=f"replay of {self._log.path.name}",
+            title=f"{self._log.lines:,} recorded lines, with the TTLs and targets of {self._scenario.name}",
+            users=max(1, people),
+            days=days,
+            warming="off",
+            resolution_s=1,
+        )
+        result.remarks = [text for text in (self._malformed(),) if text]
+        for name, counted in result.counts.types.items():
+            if not counted.lookups.sum():
+                result.notes[name] = (
+                    f"nothing to judge: the log has no {name} lookups behind the first "
+                    f"{counted.judged_from_minute / 60:g} h, in which the empty cache fills"
+                )
+
+
+def _subject(group: Group) -> tuple[str, int]:
+    if group.cache_type == "company":
+        return "company", group.items[0]
+    if group.user < 0:
+        return "jobs", -1
+    # An update of the preferences removes the user's scores too.
+    return "session" if group.cache_type == "session" else "user", group.user

@@ -1,0 +1,352 @@
+"""What is made, changed, replaced, read and deleted, resource by resource. Knows no protocol.
+
+What is made is recorded with its inputs: for what moto lacks the record is the resource. A failure while something is
+made takes back what was made of it; updating and deleting can be repeated, so the next `up` mends what one left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import jmespath
+
+from infra.translations import TRANSLATIONS, limits
+from infra.translations.base import Call, tag_list
+from local.aws import acts, caches, judge
+from local.aws.cloud import ACCOUNT, NOT_IN_MOTO, RefusedError
+from local.aws.kinds import KINDS
+from local.aws.wire import UNKNOWN, is_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from local.aws.caches import Caches
+    from local.aws.cloud import Cloud
+    from local.aws.kinds import Kind
+
+    Inputs = Mapping[str, Any]
+
+# AWS's own default, and what decides nothing: the provider alone reads these.
+_PROVIDERS_OWN: Final = frozenset(
+    {"applyImmediately", "deletionWindowInDays", "forceDestroy", "forceDetachPolicies", "publish", "region",
+     "reservedConcurrentExecutions", "skipDestroy"}
+)  # fmt: skip
+
+
+class UnknownTypeError(LookupError):
+    """A resource type that is not in the tables."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A resource that exists: its inputs in plain form, and what was computed for it."""
+
+    type: str
+    id: str
+    region: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The properties that changed; `replaces` are those among them that make a new resource."""
+
+    changed: tuple[str, ...]
+    replaces: tuple[str, ...]
+    delete_first: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """A resource as it is now: `drift` has the properties that are not as recorded, None for one that is gone."""
+
+    record: Record
+    drift: dict[str, Any] = field(default_factory=dict)
+
+
+class Resources:
+    """Every resource of one stack. `region` is that of what does not name one. Safe to call from many threads."""
+
+    def __init__(self, cloud: Cloud, caches: Caches) -> None:
+        self.region = "us-east-1"
+        self._cloud = cloud
+        self._caches = caches
+        self._records: dict[tuple[str, str], Record] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def of(self, type_: str) -> list[Record]:
+        """What is recorded of one type."""
+        with self._lock:
+            return [record for (kind, _), record in self._records.items() if kind == type_]
+
+    def check(
+        self, type_: str, logical: str, olds: Inputs, news: Inputs, *, seed: bytes, secret: frozenset[str]
+    ) -> tuple[dict[str, str], list[judge.Failure]]:
+        """(names for what has none, what AWS would refuse)."""
+        kind = _kind(type_)
+        named: dict[str, str] = {}
+        if kind.name and kind.name not in news:
+            old = olds.get(kind.name)
+            # As the real provider does; the same seed gives the same name.
+            named[kind.name] = old or f"{logical}-{hashlib.sha256(seed or logical.encode()).hexdigest()[:7]}".lower()
+        return named, judge.failures(type_, {**news, **named}, secret)
+
+    def difference(self, type_: str, olds: Inputs, news: Inputs, ignored: Collection[str] = ()) -> Difference:
+        """What changes from the old inputs to the new. What is not known yet counts as changed."""
+        kind = _kind(type_)
+        skipped = {path.split(".")[0].split("[")[0] for path in ignored}
+        changed = tuple(key for key in sorted({*olds, *news} - skipped) if not _same(olds.get(key), news.get(key)))
+        replaces = tuple(key for key in changed if key in {*TRANSLATIONS[type_].replaces, "region"})
+        # A name can be taken once: where it stays, the old one goes first.
+        keeps_name = not kind.id.startswith("@") and not any(f"{{{key}}}" in kind.id for key in replaces)
+        return Difference(changed, replaces, bool(replaces) and keeps_name)
+
+    def unknown_outputs(self, type_: str) -> dict[str, Any]:
+        """The outputs of a resource that is not made yet."""
+        return dict.fromkeys(self._outputs(type_), UNKNOWN)
+
+    def stable_outputs(self, type_: str) -> list[str]:
+        """The outputs that no update changes."""
+        return sorted(_kind(type_).outputs)
+
+    @staticmethod
+    def _outputs(type_: str) -> set[str]:
+        return {*_kind(type_).outputs, *(caches.OUTPUTS if type_ == acts.REPLICATION_GROUP else ())}
+
+    def create(self, type_: str, inputs: Inputs) -> Record:
+        """Makes it. Raises RefusedError, and then nothing is left of it."""
+        kind, region = _kind(type_), str(inputs.get("region", self.region))
+        done: list[dict[str, Any]] = []
+        facts: dict[str, Any] = {**inputs, "region": region, "account": ACCOUNT}
+        try:
+            for call in acts.creation(self._cloud, type_, inputs, region):
+                done.append(self._cloud.send(_answered(call, done), region))
+                if len(done) == 1:
+                    facts["id"] = self._identify(kind.id, facts, done[0])
+            facts.setdefault("id", self._identify(kind.id, facts, {}))
+            record = self._recorded(type_, facts, done, inputs)
+            self._changed(type_)
+        except Exception:
+            with self._lock:
+                self._records.pop((type_, facts.get("id", "")), None)
+            if done and "id" in facts:
+                self._take_back(type_, facts["id"], inputs)
+            raise
+        return self._records[record.type, record.id]
+
+    def update(self, type_: str, id_: str, olds: Inputs, news: Inputs) -> Record:
+        """Changes it in place. Raises RefusedError; the same update can be tried again."""
+        old = self._record(type_, id_)
+        facts = {**news, **old.outputs, "id": id_, "region": old.region, "account": ACCOUNT}
+        changed = self.difference(type_, olds, news).changed
+        previous = self._records.get((type_, id_))
+        self._put(Record(type_, id_, old.region, dict(news), old.outputs))
+        try:
+            for call in self._changes(type_, changed, olds, facts, news):
+                self._cloud.send(call, old.region)
+            acts.update(self._cloud, type_, id_, news, old.region, changed)
+            self._changed(type_)
+        except Exception:
+            if previous:
+                self._put(previous)
+            raise
+        return self._records[type_, id_]
+
+    def read(self, type_: str, id_: str) -> Found | None:
+        """The resource as it is now; None if it is gone."""
+        kind = _kind(type_)
+        record = self._records.get((type_, id_))
+        if record is None:
+            return None
+        if kind.read is None:
+            return Found(record)
+        now = self._seen(kind, record)
+        if not now or (type_ == acts.REPLICATION_GROUP and not self._caches.is_running(id_)):
+            self.delete(type_, id_, record.inputs)  # what is left of it, so that it can be made again
+            return None
+        drift = {}
+        for key, path in kind.seen.items():
+            seen = jmespath.search(path, now)
+            if not _alike(record.inputs.get(key), seen):
+                drift[key] = json.dumps(seen) if isinstance(seen, dict) else seen
+        return Found(record, drift)
+
+    def _seen(self, kind: Kind, record: Record) -> Any:
+        """The resource as AWS describes it; nothing if it is gone."""
+        assert kind.read is not None
+        facts = {**record.inputs, **record.outputs, "id": record.id, "region": record.region, "account": ACCOUNT}
+        try:
+            answer = self._cloud.send(_filled(kind.read, facts), record.region)
+        except RefusedError as error:
+            if error.gone:
+                return None
+            raise
+        return jmespath.search(_text(kind.found, facts), answer)
+
+    def delete(self, type_: str, id_: str, inputs: Inputs) -> None:
+        """Removes it. One that is gone already is no error."""
+        kind = _kind(type_)
+        with self._lock:
+            record = self._records.get((type_, id_))
+        region = record.region if record else str(inputs.get("region", self.region))
+        outputs = record.outputs if record else {}
+        facts = {"deletionWindowInDays": 30, **inputs, **outputs, "id": id_, "region": region, "account": ACCOUNT}
+        if type_ == acts.REPLICATION_GROUP:
+            self._caches.stop(id_)
+        try:
+            acts.delete(self._cloud, type_, id_, inputs, region)
+            for call in kind.delete:
+                self._cloud.send(_filled(call, facts), region)
+        except RefusedError as error:
+            if not error.gone:
+                raise
+        with self._lock:
+            self._records.pop((type_, id_), None)
+
+    def _record(self, type_: str, id_: str) -> Record:
+        with self._lock:
+            record = self._records.get((type_, id_))
+        if record is None:
+            raise RefusedError(f"{type_} {id_} is not there. Run refresh first.", gone=True)
+        return record
+
+    def _put(self, record: Record) -> None:
+        with self._lock:
+            self._records[record.type, record.id] = record
+
+    def _recorded(self, type_: str, facts: dict[str, Any], done: list[dict[str, Any]], inputs: Inputs) -> Record:
+        answer = done[0] if done else {}
+        outputs = {key: self._identify(template, facts, answer) for key, template in _kind(type_).outputs.items()}
+        record = Record(type_, facts["id"], facts["region"], dict(inputs), outputs)
+        with self._lock:
+            if (type_, record.id) in self._records:
+                raise RefusedError(f"{type_} {record.id} exists already.")
+            self._records[type_, record.id] = record
+        return record
+
+    @staticmethod
+    def _identify(template: str, facts: Inputs, answer: Inputs) -> str:
+        if template == "@uuid":
+            return str(uuid.uuid4())
+        if template.startswith("@"):
+            return str(jmespath.search(template[1:], answer))
+        return _text(template, facts)
+
+    def _take_back(self, type_: str, id_: str, inputs: Inputs) -> None:
+        try:
+            self.delete(type_, id_, inputs)
+        except RefusedError:
+            return  # the failure that led here is the one to tell
+
+    def _changed(self, type_: str) -> None:
+        """The running caches follow what is declared of them: parameters, users, size."""
+        if not type_.startswith("aws:elasticache/"):
+            return
+        for record in self.of(acts.REPLICATION_GROUP):
+            outputs = self._caches.apply(caches.spec(record.inputs, record.region, self.of))
+            self._put(Record(record.type, record.id, record.region, record.inputs, {**record.outputs, **outputs}))
+
+    def _changes(
+        self, type_: str, changed: Iterable[str], olds: Inputs, facts: dict[str, Any], news: Inputs
+    ) -> list[Call]:
+        """The requests for the properties that changed, each request once."""
+        kind, translation = KINDS[type_], TRANSLATIONS[type_]
+        calls: list[Call] = []
+        rest = []
+        for key in changed:
+            if key == "tags" and kind.tag:
+                tags = news.get("tags", {})
+                calls.append(_filled(kind.tag, {**facts, **_tag_forms(tags)}))
+            elif key in kind.changes:
+                calls.append(_filled(kind.changes[key], facts))
+            elif key not in _PROVIDERS_OWN:
+                rest.append(key)
+        if rest and translation.update and not acts.updates(type_):
+            made = translation.calls(news)
+            repeated = [call for call in made if call.operation == translation.update]
+            calls += repeated or [_restricted(made[0], translation.update)]
+        del olds
+        return [call for call in calls if (call.service, call.operation) not in NOT_IN_MOTO]
+
+
+def _kind(type_: str) -> Kind:
+    if type_ not in KINDS or type_ not in TRANSLATIONS:
+        raise UnknownTypeError(
+            f"resource type {type_!r} is not known here: no stack declares it. "
+            "Add it to infra/translations and local/aws/kinds.py."
+        )
+    return KINDS[type_]
+
+
+def _same(old: Any, new: Any) -> bool:
+    if is_unknown(new):
+        return False
+    return _alike(old, new)
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Equal as AWS sees it: nothing and empty are the same, and so are two spellings of one JSON document."""
+    if old == new or (not old and not new and old is not False and new is not False):
+        return True
+    if isinstance(old, list) and isinstance(new, list) and all(isinstance(part, str) for part in (*old, *new)):
+        return sorted(old) == sorted(new)
+    if isinstance(old, str) and old.startswith("{"):
+        try:
+            return bool(json.loads(old) == (json.loads(new) if isinstance(new, str) else new))
+        except ValueError:
+            return False
+    return hasattr(old, "hash") and old.hash == getattr(new, "hash", None)
+
+
+def _tag_forms(tags: dict[str, str]) -> dict[str, Any]:
+    return {
+        "tag_list": tag_list(tags),
+        "kms_tags": [{"TagKey": key, "TagValue": value} for key, value in sorted(tags.items())],
+    }
+
+
+def _answered(call: Call, done: list[dict[str, Any]]) -> Call:
+    """`{KeyId}` and `{VpcId}` are what AWS answered to the first request."""
+    facts: dict[str, Any] = {}
+    for answer in done[:1]:
+        for part in answer.values():
+            if isinstance(part, dict):
+                facts |= {key: value for key, value in part.items() if key in ("KeyId", "VpcId")}
+    parameters = {
+        key: facts.get(value[1:-1], value) if isinstance(value, str) and value in ("{KeyId}", "{VpcId}") else value
+        for key, value in call.parameters.items()
+    }
+    return Call(call.service, call.operation, parameters)
+
+
+def _restricted(call: Call, operation: str) -> Call:
+    """The parameters of the creation that the update takes too."""
+    taken = limits.input_shape(call.service, operation).members
+    return Call(call.service, operation, {key: value for key, value in call.parameters.items() if key in taken})
+
+
+def _filled(call: Call, facts: Inputs) -> Call:
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [fill(inner) for inner in value]
+        if isinstance(value, str) and value.startswith("{") and value.endswith("}") and value[1:-1] in facts:
+            return facts[value[1:-1]]
+        return _text(value, facts) if isinstance(value, str) else value
+
+    return Call(call.service, call.operation, fill(call.parameters))
+
+
+def _text(template: str, facts: Inputs) -> str:
+    """`{name}`s filled in. Braces of JMESPath and JSON do not occur in the tables."""
+    return template.format_map(facts) if "{" in template else template

@@ -1,0 +1,243 @@
+"""What the cache holds by type, by sampling; evictions and the slow log.
+
+Asks for random keys, a bounded number of them, and never walks the keyspace. Give it the reader endpoint: a primary
+that has replicas is left alone. Sessions and other contents are not read. A user that signs in with a password gets
+it from the URL in the variable CACHE_URL, which is not printed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from cache.catalog import CATALOG, DAY
+from scripts import common
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+_EXIT_CODES: Final = "exit codes: 0 a report; 1 an error; 2 wrong usage, or a primary that has replicas"
+# One round trip each; small enough to be a matter of microseconds for the server.
+_CHUNK: Final = 100
+_SLOW_ENTRIES: Final = 10
+# Of `MEMORY USAGE`: fields of a hash that are looked at. All scores of a user are alike.
+_NESTED_SAMPLES: Final = 5
+_OTHER: Final = "other"
+_KINDS: Final = {
+    **{cache_type.name: re.compile(rf"{cache_type.entity}:") for cache_type in CATALOG},
+    "leases": re.compile(r"lock:"),
+    "generations": re.compile(r"job:generations$"),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One kind of entry, estimated from a sample. `margin` is half the 95 % interval of `entries`."""
+
+    kind: str
+    sampled: int
+    entries: int
+    margin: int
+    mean_bytes: float
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One entry of the slow log: the command's name, never its arguments."""
+
+    at: int
+    microseconds: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One server. `slow` is None where the user may not read it."""
+
+    taken_at: int
+    role: str
+    entries: int
+    used_bytes: int
+    maxmemory_bytes: int
+    evicted: int
+    expired: int
+    uptime_s: int
+    sizes: list[Size]
+    slow: list[Slow] | None
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    return common.guarded("cache_report", lambda: _show(options))
+
+
+def take(client: redis.Redis, *, sample: int, now: int) -> Report:
+    """A report of one server. Raises UsageError for a primary that has replicas."""
+    info: dict[str, Any] = {}
+    for section in ("replication", "memory", "stats", "server"):
+        info |= client.info(section)
+    if info["role"] == "master" and info.get("connected_slaves"):
+        raise common.UsageError(
+            f"this is a primary with {info['connected_slaves']} replica(s); give the reader endpoint "
+            "(the stack's output reader_endpoint)."
+        )
+    entries = int(client.dbsize())
+    return Report(
+        taken_at=now,
+        role="primary" if info["role"] == "master" else "replica",
+        entries=entries,
+        used_bytes=info["used_memory"],
+        maxmemory_bytes=info["maxmemory"],
+        evicted=info["evicted_keys"],
+        expired=info["expired_keys"],
+        uptime_s=info["uptime_in_seconds"],
+        sizes=_sizes(list(_sampled(client, sample if entries else 0)), entries),
+        slow=_slow(client),
+    )
+
+
+def grown(report: Report, earlier: dict[str, Any]) -> dict[str, float]:
+    """Bytes a day by kind since an earlier report, as --json printed it."""
+    try:
+        days = (report.taken_at - earlier["taken_at"]) / DAY
+        before = {size["kind"]: size["total_bytes"] for size in earlier["sizes"]}
+    except (KeyError, TypeError):
+        raise common.UsageError("--since must be a file that --json wrote.") from None
+    if days <= 0:
+        raise common.UsageError("--since must be a report from before this one.")
+    return {size.kind: (size.total_bytes - before.get(size.kind, 0)) / days for size in report.sizes}
+
+
+def _sampled(client: redis.Redis, sample: int) -> Iterator[tuple[str, int]]:
+    """Kind and bytes of random keys; one that expires in between is left out."""
+    for start in range(0, sample, _CHUNK):
+        asked = client.pipeline(transaction=False)
+        for _ in range(min(_CHUNK, sample - start)):
+            asked.randomkey()
+        keys = [key for key in asked.execute() if key is not None]
+        weighed = client.pipeline(transaction=False)
+        for key in keys:
+            weighed.memory_usage(key, samples=_NESTED_SAMPLES)
+        for key, size in zip(keys, weighed.execute(), strict=True):
+            if size is not None:
+                yield _kind(key.decode(errors="replace")), size
+
+
+def _kind(key: str) -> str:
+    return next((kind for kind, pattern in _KINDS.items() if pattern.match(key)), _OTHER)
+
+
+def _sizes(sampled: list[tuple[str, int]], entries: int) -> list[Size]:
+    sizes = []
+    for kind in (*_KINDS, _OTHER):
+        weights = [size for found, size in sampled if found == kind]
+        if not weights and kind not in CATALOG.names():
+            continue
+        share = len(weights) / len(sampled) if sampled else 0.0
+        spread = math.sqrt(share * (1 - share) / len(sampled)) if sampled else 0.0
+        mean = sum(weights) / len(weights) if weights else 0.0
+        count = round(share * entries)
+        sizes.append(Size(kind, len(weights), count, round(1.96 * spread * entries), mean, round(count * mean)))
+    return sizes
+
+
+def _slow(client: redis.Redis) -> list[Slow] | None:
+    try:
+        entries: Any = client.slowlog_get(_SLOW_ENTRIES)
+    except redis.exceptions.NoPermissionError:
+        return None
+    return [
+        Slow(entry["start_time"], entry["duration"], entry["command"].split(b" ", 1)[0].decode(errors="replace"))
+        for entry in entries
+    ]
+
+
+def _show(options: argparse.Namespace) -> int:
+    url = _url(options)
+    earlier = None
+    if options.since:
+        try:
+            earlier = json.loads(options.since.read_text())
+        except (OSError, ValueError) as error:
+            raise common.UsageError(f"--since {options.since} cannot be read: {error}.") from None
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+            report = take(client, sample=options.sample, now=int(time.time()))
+    except ValueError as error:
+        raise common.UsageError(f"the URL of the cache cannot be used: {error}.") from None
+    except redis.exceptions.RedisError as error:
+        raise common.ScriptError(f"the cache could not be asked: {error}.") from None
+    growth = grown(report, earlier) if earlier else None
+    if options.json:
+        print(json.dumps(asdict(report) | {"growth": growth}, indent=2))
+    else:
+        _print(report, growth)
+    return 0
+
+
+def _url(options: argparse.Namespace) -> str:
+    url = options.url or os.environ.get("CACHE_URL")
+    if not url:
+        raise common.UsageError("give --url, or set CACHE_URL.")
+    return str(url)
+
+
+def _print(report: Report, growth: dict[str, float] | None) -> None:
+    console = Console(highlight=False)
+    full = f" of {report.maxmemory_bytes / 1e6:,.0f} MB" if report.maxmemory_bytes else ""
+    console.print(
+        f"A {report.role}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; "
+        f"{report.evicted:,} evicted and {report.expired:,} expired in {report.uptime_s / 3600:,.1f} h"
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("kind", "keys", "± 95 %", "bytes each", "MB", "of values planned, MB", "growth a day, MB"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    for size in report.sizes:
+        planned = ""
+        if size.kind in CATALOG.names():
+            planned = f"{CATALOG[size.kind].item_count * CATALOG[size.kind].item_size_bytes / 1e6:,.0f}"
+        change = "–" if growth is None else f"{growth[size.kind] / 1e6:+,.2f}"
+        table.add_row(
+            size.kind,
+            f"{size.entries:,}",
+            f"{size.margin:,}",
+            f"{size.mean_bytes:,.0f}",
+            f"{size.total_bytes / 1e6:,.1f}",
+            planned,
+            change,
+        )
+    console.print(table)
+    if report.slow is None:
+        console.print("Slow log: this user may not read it; see the log group …/slow-log.")
+    elif not report.slow:
+        console.print("Slow log: empty.")
+    for entry in report.slow or []:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at))
+        console.print(f"Slow: {when} UTC  {entry.microseconds / 1000:,.1f} ms  {entry.command}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.parser("cache_report", __doc__, _EXIT_CODES)
+    add = parser.add_argument
+    add("--url", help="redis:// or rediss:// of a replica (default: the variable CACHE_URL)")
+    add("--sample", type=common.from_number(100, 100_000), default=2_000, help="keys to look at (default: 2000)")
+    add("--since", type=Path, metavar="FILE", help="an earlier report of --json, to tell the growth")
+    add("--json", action="store_true", help="print JSON instead of the table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Is the larger node needed, does the data fit, and did the change work? Changes nothing itself: names the commands.
+
+Reads the last two weeks of the nodes' metrics. The larger type is needed when data nears what the node may hold, when
+the CPU is busy by day, or when CPU credits run down; engine CPU alone says that more shards are needed instead.
+--verify looks at the replication group after `pulumi up`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+
+from cache.nodes import NODE_TYPES
+from infra.alarms import CPU_PERCENT_OF_ONE_VCPU, CREDITS_LEFT, ENGINE_CPU_PERCENT
+from scripts import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cache.nodes import NodeType
+    from infra.settings import Settings
+
+_EXIT_CODES: Final = """exit codes: 0 no change is needed, or the change is verified; 1 an error; 2 wrong usage;
+3 the larger node is needed, or the change is not (yet) what the settings say; 4 the data would not fit"""
+_DAYS: Final = 14
+# Two thirds of the level at which the alarm rings: time to act before it does.
+_EARLY: Final = 2 / 3
+# What data may fill of the usable memory after the change, so that the next one is not due at once.
+_FILLED: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Load:
+    """The busiest of a group's nodes over two weeks; None where nothing was measured.
+
+    CPU in percent as the 95th percentile of hours, memory in bytes at most, credits at least.
+    """
+
+    cpu: float | None
+    engine_cpu: float | None
+    memory_bytes: float | None
+    credits_left: float | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the load says. `target` is the node type to go to, None to stay."""
+
+    node_type: str
+    target: str | None
+    fits: bool
+    reasons: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    return common.guarded("scale_up", lambda: _verify(options) if options.verify else _advise(options))
+
+
+def measure(cloudwatch: Any, settings: Settings, *, now: datetime) -> Load:
+    """The load of the stack's nodes."""
+    cpu = _by_hour(cloudwatch, settings, "CPUUtilization", "Average", now, host=True)
+    engine = _by_hour(cloudwatch, settings, "EngineCPUUtilization", "Average", now)
+    memory = _by_hour(cloudwatch, settings, "BytesUsedForCache", "Maximum", now)
+    left = (
+        _by_hour(cloudwatch, settings, "CPUCreditBalance", "Minimum", now, host=True) if settings.node.burstable else []
+    )
+    return Load(_high(cpu), _high(engine), max(memory, default=None), min(left, default=None))
+
+
+def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
+    """Whether `target` is needed for this load, and fits. Pure."""
+    node = settings.node
+    reasons: list[str] = []
+    if load.memory_bytes is not None and load.memory_bytes > _FILLED * node.usable_bytes:
+        reasons.append(
+            f"data takes {load.memory_bytes / 1e6:,.0f} MB of the {node.usable_bytes / 1e6:,.0f} MB "
+            f"that {node.name} can use"
+        )
+    busy = CPU_PERCENT_OF_ONE_VCPU / node.vcpus * _EARLY
+    if load.cpu is not None and load.cpu > busy:
+        reasons.append(f"CPU is at {load.cpu:.0f} % in busy hours, over {busy:.0f} %")
+    if load.credits_left is not None and load.credits_left < 2 * CREDITS_LEFT:
+        reasons.append(f"CPU credits fell to {load.credits_left:.0f}, under {2 * CREDITS_LEFT}")
+    needed = load.memory_bytes or 0
+    fits = needed <= _FILLED * target.usable_bytes
+    go = bool(reasons) and target.name != node.name
+    commands = (
+        f"pulumi config set cacheNodeType {target.name} --stack {settings.stack}",
+        f"pulumi preview --stack {settings.stack} --diff",
+        f"pulumi up --stack {settings.stack}",
+        f"python -m scripts.scale_up --stack {settings.stack} --verify",
+    )
+    if load.engine_cpu is not None and load.engine_cpu > ENGINE_CPU_PERCENT * _EARLY:
+        reasons.append(
+            f"the engine's thread is at {load.engine_cpu:.0f} %: a larger node does not help it, shards do "
+            "(Pulumi.scale-out.yaml)"
+        )
+    return Advice(node.name, target.name if go else None, fits, tuple(reasons), commands if go and fits else ())
+
+
+def verify(elasticache: Any, settings: Settings) -> list[str]:
+    """What is not yet as the settings say, one sentence each; empty when the change is done."""
+    group_id = settings.names.replication_group
+    found = elasticache.describe_replication_groups(ReplicationGroupId=group_id)["ReplicationGroups"][0]
+    problems = []
+    if found["Status"] != "available":
+        problems.append(f"{group_id} is {found['Status']}; wait until it is available (about 20 minutes).")
+    if found["CacheNodeType"] != settings.node.name:
+        problems.append(
+            f"{group_id} has nodes of {found['CacheNodeType']}, the settings say {settings.node.name}: `pulumi up`."
+        )
+    pending = found.get("PendingModifiedValues") or {}
+    if pending:
+        problems.append(f"{group_id} has changes waiting: {', '.join(pending)}; see applyImmediately.")
+    members = {member for group in found.get("NodeGroups", []) for member in _members(group)}
+    lost = sorted(set(settings.node_ids) - members)
+    if lost:
+        problems.append(f"{group_id} lacks {', '.join(lost)}.")
+    return problems
+
+
+def _members(group: dict[str, Any]) -> list[str]:
+    return [member["CacheClusterId"] for member in group.get("NodeGroupMembers", [])]
+
+
+def _by_hour(
+    cloudwatch: Any, settings: Settings, name: str, stat: str, now: datetime, *, host: bool = False
+) -> list[float]:
+    """All hours of all nodes."""
+    node_dimension = [{"Name": "CacheNodeId", "Value": "0001"}] if host else []
+    queries = [
+        {
+            "Id": f"n{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/ElastiCache",
+                    "MetricName": name,
+                    "Dimensions": [{"Name": "CacheClusterId", "Value": node}, *node_dimension],
+                },
+                "Period": 3600,
+                "Stat": stat,
+            },
+        }
+        for number, node in enumerate(settings.node_ids)
+    ]
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        StartTime=now - timedelta(days=_DAYS), EndTime=now, MetricDataQueries=queries
+    )
+    return [value for page in pages for result in page["MetricDataResults"] for value in result["Values"]]
+
+
+def _high(values: list[float]) -> float | None:
+    return sorted(values)[int(0.95 * (len(values) - 1))] if values else None
+
+
+def _advise(options: argparse.Namespace) -> int:
+    settings = common.stack_settings(options.stack)
+    load = measure(common.aws("cloudwatch", settings.region), settings, now=datetime.now(UTC))
+    if load.memory_bytes is None:
+        raise common.ScriptError(
+            f"no metrics of {', '.join(settings.node_ids)} in {settings.region} in {_DAYS} days; is the stack up?"
+        )
+    advice = advise(settings, load, NODE_TYPES[options.to])
+    if options.json:
+        print(json.dumps({"load": asdict(load), "advice": asdict(advice)}, indent=2))
+    else:
+        _print(settings, load, advice, options.to)
+    if advice.target is None:
+        return 0
+    return 3 if advice.fits else 4
+
+
+def _print(settings: Settings, load: Load, advice: Advice, to: str) -> None:
+    console = Console(highlight=False)
+    shown = {
+        "data at most": f"{(load.memory_bytes or 0) / 1e6:,.0f} MB, {settings.node.usable_bytes / 1e6:,.0f} MB usable",
+        "CPU in busy hours": "–" if load.cpu is None else f"{load.cpu:.0f} %",
+        "engine CPU": "–" if load.engine_cpu is None else f"{load.engine_cpu:.0f} %",
+        "CPU credits at least": "–" if load.credits_left is None else f"{load.credits_left:.0f}",
+    }
+    console.print(f"Stack {settings.stack}, {settings.node.name}, the last {_DAYS} days")
+    for name, value in shown.items():
+        console.print(f"  {name:<22}{value}")
+    for reason in advice.reasons:
+        console.print(f"- {reason}")
+    if advice.target is None:
+        console.print(f"{settings.node.name} is enough." if not advice.reasons else f"{to} would not help.")
+    elif not advice.fits:
+        console.print(f"[bold red]The data does not fit {to} either[/bold red]: shard it, see docs/scale-up.md.")
+    else:
+        console.print(f"{to} is needed, and the data fits:")
+        for command in advice.commands:
+            console.print(f"  {command}", soft_wrap=True)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    settings = common.stack_settings(options.stack)
+    problems = verify(common.aws("elasticache", settings.region), settings)
+    if options.json:
+        print(json.dumps({"verified": not problems, "problems": problems}, indent=2))
+    else:
+        print(
+            "\n".join(problems)
+            or f"{settings.names.replication_group} has nodes of {settings.node.name}, and is available."
+        )
+    return 3 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = common.parser("scale_up", __doc__, _EXIT_CODES)
+    parser.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
+    parser.add_argument("--to", choices=NODE_TYPES, default=[*NODE_TYPES][-1], help="the node type to judge")
+    parser.add_argument("--verify", action="store_true", help="after `pulumi up`: is the group what the settings say?")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

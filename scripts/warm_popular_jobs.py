@@ -1,0 +1,200 @@
+"""Compute the popular jobs' scores of active users before anybody asks. Meant for cron, once an hour.
+
+Reads the most viewed jobs and the users of the last seven days from PostgreSQL, and computes only what is missing or
+would expire before the next run. Safe to run twice: the second leaves the work to the first, and a run that was killed
+is taken up where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cache import CacheService
+from cache.metrics.dogstatsd import DogStatsD
+from cache.warming.postgres import Jobs, PostgresSource, Users
+from cache.warming.run import POPULAR_JOBS, SCORES_PER_S, AlreadyRunningError, Run, Summary, WarmingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cache.warming.run import Score
+
+OK, ERROR, USAGE = 0, 1, 2
+
+
+class UsageError(ValueError):
+    """What was given cannot be used; said in one sentence."""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.warm_popular_jobs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "score", metavar="MODULE:FUNCTION", help="function(user_id, job_ids) that gives {job_id: score}"
+    )
+    parser.add_argument("--jobs", type=int, default=POPULAR_JOBS, help="how many popular jobs (default: %(default)s)")
+    parser.add_argument(
+        "--scores-per-second", type=float, default=SCORES_PER_S, help="at most; 0: no bound (default: %(default)g)"
+    )
+    parser.add_argument("--queries", type=Path, help="TOML with the names of tables and columns, or SQL of your own")
+    parser.add_argument("--layout", default="hash", help="of the scores, as the application has it (default: hash)")
+    parser.add_argument("--statsd", metavar="HOST:PORT", help="send the summary there, as roleferry.cache.warming.…")
+    parser.add_argument("--dry-run", action="store_true", help="say how much there is to do, and change nothing")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON, and no progress bar")
+    parser.epilog = (
+        "The environment has the addresses: CACHE_URL (redis://, rediss://) and DATABASE_URL (postgresql://)."
+    )
+    return parser.parse_args(argv)
+
+
+def load_function(name: str) -> Score:
+    """The function called `module:function`. Raises UsageError."""
+    module_name, _, function_name = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module_name), function_name, None) if module_name else None
+    except ImportError as error:
+        raise UsageError(f"{name!r} cannot be imported: {error}. Give it as module:function.") from error
+    if not callable(function):
+        raise UsageError(f"{name!r} is no function. Give it as module:function.")
+    return function  # type: ignore[no-any-return]
+
+
+def read_queries(path: Path | None) -> dict[str, Any]:
+    """Options of PostgresSource. Raises UsageError."""
+    if path is None:
+        return {}
+    try:
+        given = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: {error}.") from error
+    options: dict[str, Any] = {}
+    for section, kind in (("jobs", Jobs), ("users", Users)):
+        words = given.pop(section, {})
+        known = {each.name for each in fields(kind)} | {"sql"}
+        if not isinstance(words, dict) or not words.keys() <= known:
+            raise UsageError(f"{path}: [{section}] takes {', '.join(sorted(known))}.")
+        sql = words.pop("sql", None)
+        if sql is not None and words:
+            raise UsageError(f"{path}: [{section}] takes either sql or names.")
+        options |= {f"{section}_sql": sql} if sql is not None else {section: kind(**words)}
+    if given:
+        raise UsageError(f"{path}: {', '.join(given)} is unknown. Known: [jobs], [users].")
+    return options
+
+
+def from_environment(name: str, example: str) -> str:
+    if not os.environ.get(name):
+        raise UsageError(f"{name} is not set. Set it to an address such as {example}.")
+    return os.environ[name]
+
+
+def address(given: str) -> tuple[str, int]:
+    host, _, port = given.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--statsd {given!r} must look like 127.0.0.1:8125.")
+    return host, int(port)
+
+
+@contextlib.contextmanager
+def bar(*, is_quiet: bool) -> Iterator[Callable[[Summary], None]]:
+    """Tells the summary's progress to a bar on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("warming"), BarColumn(), MofNCompleteColumn(), TextColumn("users"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=is_quiet or not console.is_terminal) as progress:
+        task = progress.add_task("warming", total=None)
+        yield lambda summary: progress.update(task, total=summary.total_users or None, completed=summary.counts.users)
+
+
+def told(summary: Summary, *, dry_run: bool) -> str:
+    """The last line of a run."""
+    counts = summary.counts
+    among = f"{counts.users:,} active users, {summary.jobs} popular jobs"
+    if dry_run:
+        return f"{counts.scores_due:,} scores to compute for {counts.users_due:,} users ({among}). Nothing was changed."
+    rate = counts.computed / summary.took_s if summary.took_s else 0
+    done = f"{counts.computed:,} scores for {counts.users_due:,} users in {summary.took_s:.1f} s"
+    parts = [f"{done}, {rate:,.0f} a second ({among})"]
+    if summary.resumed:
+        parts.append("taken up where the run before was killed")
+    if counts.refused:
+        parts.append(f"{counts.refused:,} refused, invalidated in between")
+    if counts.users_unanswered:
+        parts.append(f"{counts.users_unanswered:,} users left to the next run, the cache did not answer")
+    if summary.failed_users:
+        parts.append(f"{summary.failed_users:,} users skipped, the function failed")
+    return "; ".join(parts) + "."
+
+
+def report(summary: Summary, options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(asdict(summary)))
+        return
+    for user, reason in summary.failures.items():
+        print(f"user {user} was skipped: {reason}", file=sys.stderr)
+    print(told(summary, dry_run=options.dry_run))
+
+
+def send(summary: Summary, sink: DogStatsD) -> None:
+    numbers = {**asdict(summary.counts), "failed_users": summary.failed_users, "took_s": summary.took_s}
+    sink.send_numbers({f"warming.{name}": float(value) for name, value in numbers.items()})
+    sink.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    try:
+        if options.jobs < 1 or options.scores_per_second < 0:
+            raise UsageError("--jobs must be at least 1, --scores-per-second at least 0.")
+        score = load_function(options.score)
+        source = PostgresSource(
+            from_environment("DATABASE_URL", "postgresql://user@host/name"), **read_queries(options.queries)
+        )
+        service = CacheService.from_url(from_environment("CACHE_URL", "rediss://host:6379"), layout=options.layout)
+        sink = None if options.statsd is None else DogStatsD(*address(options.statsd))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    with source, contextlib.closing(service), bar(is_quiet=options.json) as progress:
+        run = Run(
+            service,
+            source,
+            score,
+            jobs=options.jobs,
+            scores_per_s=options.scores_per_second or None,
+            dry_run=options.dry_run,
+            progress=progress,
+        )
+        try:
+            run.run()
+        except AlreadyRunningError as error:
+            print(error, file=sys.stderr)
+            return OK
+        except WarmingError as error:
+            print(error, file=sys.stderr)
+            return ERROR
+        finally:
+            if run.summary.counts.users and sink is not None and not options.dry_run:
+                send(run.summary, sink)
+    report(run.summary, options)
+    all_failed = run.summary.failed_users and run.summary.failed_users == run.summary.counts.users_due
+    return ERROR if all_failed else OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

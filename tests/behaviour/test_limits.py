@@ -1,0 +1,100 @@
+"""What one operation may take of the server, and of the page's time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from cache.link import DEADLINE_S
+from local.valkey import Valkey
+from tests.behaviour.test_trouble import pid, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.behaviour.services import Threads
+
+COMPANY = 101
+KEY = f"company:{COMPANY}:enrichment"
+
+
+@pytest.fixture
+def layout() -> str:
+    return "hash"
+
+
+@pytest.fixture
+def place() -> str:
+    return "standalone"
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    with Valkey() as own:
+        yield own
+
+
+class LateCredentials(redis.CredentialProvider):
+    """Makes connecting take until it is told."""
+
+    def __init__(self) -> None:
+        self.may_connect = threading.Event()
+
+    def get_credentials(self) -> tuple[str, str]:
+        self.may_connect.wait(20)
+        return "app", "secret"
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        return await asyncio.to_thread(self.get_credentials)
+
+
+@pytest.mark.parametrize("deadline_s", [DEADLINE_S])
+def test_connecting_is_off_the_request_s_path(connect: Callable[..., Any], server: Valkey) -> None:
+    with redis.Redis(port=server.port) as client:
+        client.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
+        client.set(KEY, b'\x01"cached"')
+    credentials = LateCredentials()
+    service = connect(server.url, credential_provider=credentials)
+
+    for _ in range(3):
+        assert service.get_company_enrichment(COMPANY, lambda: "computed") == "computed"
+    assert service.stats.counts("company").misses["unavailable"] == 3
+    credentials.may_connect.set()
+
+    until(lambda: service.get_company_enrichment(COMPANY, lambda: "computed") == "cached")
+
+
+@pytest.mark.parametrize("deadline_s", [DEADLINE_S])
+def test_an_operation_that_timed_out_leaves_the_cache_alone_to_its_end(
+    connect: Callable[..., Any], server: Valkey
+) -> None:
+    service = connect(server.url)
+    service.set_company_enrichment(COMPANY + 1, "connected")
+    frozen = pid(server)
+
+    def compute() -> str:
+        os.kill(frozen, signal.SIGCONT)
+        return "computed"
+
+    os.kill(frozen, signal.SIGSTOP)
+    assert service.get_company_enrichment(COMPANY, compute) == "computed"
+
+    with redis.Redis(port=server.port) as client:
+        assert not client.exists(KEY, f"lock:{{{KEY}}}")
+    until(lambda: service.get_company_enrichment(COMPANY, lambda: "later") == "later")
+
+
+def test_callers_wait_for_a_connection(connect: Callable[..., Any], raw: redis.Redis, threads: Threads) -> None:
+    service = connect(max_connections=1)
+    service.set_company_enrichment(COMPANY, "cached")
+
+    callers = [threads.start(service.get_company_enrichment, COMPANY, lambda: "computed") for _ in range(20)]
+
+    assert [caller.result() for caller in callers] == ["cached"] * 20
+    assert len([client for client in raw.client_list() if client["name"] == "roleferry-cache"]) == 1

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import stat
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from cache import CacheService
+from cache.metrics import AccessLog, Report
+from cache.metrics import access_log as module
+from tests.conftest import START
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+    import redis
+
+    from local.valkey import Valkey
+
+REPORT = Report(0, 1, {})
+
+
+def test_one_line_per_lookup_or_change(cache: CacheService, tmp_path: Path) -> None:
+    path = tmp_path / "access.csv"
+    log = AccessLog(path, cache)
+
+    cache.start_session(1234, {})
+    cache.get_session(1234)
+    cache.match_scores(1234, [1, 2], lambda jobs: {job: {"score": 1} for job in jobs})
+    cache.get_match_score(1234, 3)
+    cache.set_match_score(1234, 3, {"score": 1})
+    cache.get_ijp(1234, dict)
+    cache.update_ijp(1234, {})
+    cache.get_company_enrichment(101, dict)
+    cache.set_company_enrichment(101, {})
+    cache.invalidate_company(101)
+    cache.invalidate_job_matches(2)
+    cache.invalidate_user_matches(1234)
+    cache.get_with_lock("report:7", lambda: 1, 60)
+    cache.end_session(1234)
+    log.send(REPORT)
+    log.close()
+    cache.get_session(1234)
+
+    header, *lines = path.read_text().splitlines()
+    assert header == "timestamp,cache_type,user_id,item_id,operation"
+    assert {line.partition(",")[0] for line in lines} == {f"{START}.000"}
+    assert [line.partition(",")[2] for line in lines] == [
+        "session,1234,,start",
+        "session,1234,,get",
+        "match,1234,1,get",
+        "match,1234,2,get",
+        "match,1234,3,get",
+        "match,1234,3,set",
+        "ijp,1234,,get",
+        "ijp,1234,,update",
+        "company,,101,get",
+        "company,,101,set",
+        "company,,101,invalidate",
+        "match,,2,invalidate",
+        "match,1234,,invalidate",
+        "session,1234,,end",
+    ]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_log_goes_on_where_the_first_ended(cache: CacheService, tmp_path: Path) -> None:
+    for _ in range(2):
+        log = AccessLog(tmp_path / "access.csv", cache)
+        cache.forget_user(7)
+        log.send(REPORT)
+        log.close()
+
+    lines = (tmp_path / "access.csv").read_text().splitlines()
+    assert [line.split(",")[1:] for line in lines[1:]] == 2 * [
+        ["match", "7", "", "invalidate"],
+        ["ijp", "7", "", "invalidate"],
+        ["session", "7", "", "end"],
+    ]
+
+
+def test_what_nobody_writes_is_dropped_and_counted(
+    cache: CacheService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 3)
+    log = AccessLog(tmp_path / "access.csv", cache)
+
+    for user in range(5):
+        cache.get_session(user)
+
+    assert log.dropped == 2
+    log.close()
+
+
+def test_a_service_without_a_log_is_as_it_was(cache: CacheService, tmp_path: Path) -> None:
+    flows = cache.flows
+    log = AccessLog(tmp_path / "access.csv", cache)
+    assert cache.flows is not flows
+
+    log.close()
+
+    assert cache.flows is flows
+
+
+def test_hits_of_the_near_cache_are_logged_as_others(server: Valkey, client: redis.Redis, tmp_path: Path) -> None:
+    path = tmp_path / "access.csv"
+    with closing(CacheService.from_url(server.socket_url, near=["match", "ijp"])) as cache:
+        log = AccessLog(path, cache)
+        cache.update_ijp(1234, {})
+        cache.set_match_scores(1234, {1: {}, 2: {}})
+        reads = 0
+        while not cache.stats.counts("match").near_hits > 2 or not cache.stats.counts("ijp").near_hits:
+            reads += 1
+            cache.get_match_score(1234, 1)
+            cache.get_match_scores(1234, [1, 2])
+            cache.get_ijp(1234, dict)
+        log.send(REPORT)
+        log.close()
+        cache.get_match_score(1234, 1)
+
+    lines = [line.partition(",")[2] for line in path.read_text().splitlines()]
+    assert (lines.count("match,1234,1,get"), lines.count("match,1234,2,get")) == (2 * reads, reads)
+    assert lines.count("ijp,1234,,get") == reads

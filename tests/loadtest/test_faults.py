@@ -1,0 +1,121 @@
+"""What goes wrong at a virtual time, and what the report says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cache.stats import UNAVAILABLE
+from loadtest import faults, recovery, scenarios, texts, virtual
+from loadtest.errors import ScenarioError
+from loadtest.faults import Fault
+from loadtest.scenarios import DAY_S, HOUR_S
+
+if TYPE_CHECKING:
+    from loadtest.result import Result
+
+SMALL = scenarios.load("small").changed(users=300, days=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("flush@3d", Fault(3 * DAY_S, "flush", 3 * DAY_S)),
+        ("warming-stopped@36h+12h", Fault(36 * HOUR_S, "warming-stopped", 48 * HOUR_S)),
+        ("ttl-halved:match@0.5d", Fault(DAY_S // 2, "ttl-halved", None, "match")),
+        ("node-lost@90m", Fault(5400, "node-lost", 5700)),
+    ],
+)
+def test_a_fault_is_read(text: str, fault: Fault) -> None:
+    assert faults.parse(text) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("flood@3d", "Kinds: flush, warming-stopped"),
+        ("flush@3", "units: s, m, h, d"),
+        ("flush@3d+1h", "flush is a moment and has no duration"),
+        ("ttl-halved@3d", "ttl-halved, and no other, names one of match, company"),
+        ("ttl-halved:scores@3d", "names one of match, company"),
+        ("flush:match@3d", "ttl-halved, and no other"),
+    ],
+)
+def test_a_wrong_fault_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        faults.parse(text)
+
+
+def test_a_fault_behind_the_end_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="comes at 864000 s, behind the run's 3 days"):
+        virtual.run(SMALL, seed=1, faults=[faults.parse("flush@10d")])
+
+
+def run(*texts: str, sample_every_s: int | None = None) -> Result:
+    return virtual.run(SMALL, seed=1, faults=[faults.parse(text) for text in texts], sample_every_s=sample_every_s)
+
+
+def hit_rate(result: Result, name: str, first_hour: int, last_hour: int) -> float:
+    hours = result.counts.types[name].by(minutes=60)
+    hits, lookups = (sum(hours.get(hour, (0, 0))[i] for hour in range(first_hour, last_hour)) for i in (0, 1))
+    return hits / lookups
+
+
+def test_a_flush_shows_as_a_dip_of_what_lives_long() -> None:
+    result = run("flush@1d")
+
+    dips = {dip.cache_type: dip for dip in recovery.dips(result)}
+    assert dips["company"].lowest < dips["company"].before - 0.1
+    assert dips["ijp"].lowest < dips["ijp"].before - 0.1
+    assert "flush at day 1.00: " in texts.fault_lines(result)[0]
+
+
+def test_without_warming_the_hit_rate_falls_and_comes_back() -> None:
+    result = run("warming-stopped@12h+24h")
+
+    assert hit_rate(result, "match", 24, 36) < hit_rate(result, "match", 0, 12) - 0.1
+    assert hit_rate(result, "match", 48, 72) > hit_rate(result, "match", 0, 12) - 0.05
+
+
+def test_half_the_ttl_of_companies_is_seen_after_half_the_ttl() -> None:
+    scenario = SMALL.changed(ttl_s={"company": 2 * DAY_S})
+    whole, halved = (
+        virtual.run(scenario, seed=1, faults=[faults.parse(text) for text in texts])
+        for texts in ([], ["ttl-halved:company@0h"])
+    )
+
+    assert hit_rate(halved, "company", 24, 72) < hit_rate(whole, "company", 24, 72) - 0.02
+    assert hit_rate(halved, "ijp", 24, 72) == hit_rate(whole, "ijp", 24, 72)
+
+
+def test_a_storm_invalidates_every_score() -> None:
+    calm, stormy = run(), run("storm@10h")
+
+    invalidated = [result.stats.counts("match").misses["invalidated"] for result in (calm, stormy)]
+    assert invalidated[1] > 1.5 * invalidated[0]
+    assert hit_rate(stormy, "ijp", 0, 72) == hit_rate(calm, "ijp", 0, 72)
+
+
+def test_a_lost_node_answers_nothing_and_comes_back_empty() -> None:
+    result = run("node-lost@12h+30m", sample_every_s=600)
+
+    down = [counts for minute, counts in result.minutes() if 720 <= minute < 750]
+    assert sum(misses for counts in down for _, misses in counts.values()) > 0
+    assert sum(hits for counts in down for hits, _ in counts.values()) == 0
+    assert result.stats.counts("match").misses[UNAVAILABLE] > 0
+    assert not [sample for sample in result.samples if 12 * HOUR_S <= sample.at_s < 12.5 * HOUR_S]
+
+
+def test_minutes_and_samples_add_up_to_the_run() -> None:
+    result = run(sample_every_s=3600)
+
+    for name, counted in result.counts.types.items():
+        minutes = [counts[name] for _, counts in result.minutes()]
+        assert sum(hits for hits, _ in minutes) == counted.hits.sum()
+        assert sum(hits + misses for hits, misses in minutes) == counted.lookups.sum()
+    assert [sample.at_s for sample in result.samples] == list(range(HOUR_S, 3 * DAY_S + 1, HOUR_S))
+    last = result.samples[-1].info
+    assert last["keyspace_hits"] > 0
+    assert last["used_memory"] > 0
+    assert last["evicted_keys"] == 0

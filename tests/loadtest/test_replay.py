@@ -1,0 +1,233 @@
+"""Recorded accesses in virtual time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+
+from loadtest import accesslog, replay, scenarios, virtual
+from loadtest import population as populations
+from loadtest.__main__ import main
+from loadtest.accesslog import AccessLog, Group
+from loadtest.errors import ScenarioError
+from loadtest.faults import Fault
+from loadtest.scenarios import DAY_S
+from loadtest.traffic import Behaviour, Call, Platform
+from loadtest.virtual import instants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+HEAD = "timestamp,cache_type,user_id,item_id,operation\n"
+SMALL = scenarios.load("small").changed(users=150, days=3, warming="off")
+OPERATION = {
+    Call.MATCH_SCORES: ("match", "get"),
+    Call.COMPANY: ("company", "get"),
+    Call.IJP: ("ijp", "get"),
+    Call.GET_SESSION: ("session", "get"),
+    Call.START_SESSION: ("session", "start"),
+    Call.END_SESSION: ("session", "end"),
+    Call.UPDATE_IJP: ("ijp", "update"),
+    Call.INVALIDATE_JOB: ("match", "invalidate"),
+    Call.SET_COMPANY: ("company", "set"),
+}
+
+
+def write(folder: Path, text: str, name: str = "log.csv") -> Path:
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def groups(file: Path, **options: object) -> list[Group]:
+    return list(AccessLog(file, **options).groups())  # type: ignore[arg-type]
+
+
+def recorded() -> Iterable[str]:
+    """The behaviour of `SMALL` as a log."""
+    people = populations.draw(SMALL, 1)
+    platform = Platform(SMALL, people)
+    yield HEAD
+    for now, operations in instants(Behaviour(SMALL, people, 1), SMALL.users, SMALL.days * DAY_S):
+        for operation in operations:
+            for call in platform.calls(operation, now):
+                cache_type, name = OPERATION[call.call]
+                user = "" if call.user < 0 else str(call.user)
+                items = call.jobs or ([call.subject] if cache_type in ("company", "match") else [""])
+                yield from (f"{now},{cache_type},{user},{item},{name}\n" for item in items)
+
+
+def test_what_was_recorded_is_what_comes_out(tmp_path: Path) -> None:
+    """From an empty cache, as the behaviour itself gives it after a flush at its start."""
+    file = write(tmp_path, "".join(recorded()))
+    live = virtual.run(SMALL, seed=1, faults=[Fault(0, "flush", 0)])
+
+    replayed = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+
+    assert replayed.stopped_because is None
+    for name in ("match", "company", "ijp"):
+        assert replayed.counts.types[name].total() == live.counts.types[name].total()
+
+
+def test_consecutive_gets_of_one_user_are_one_list_view(tmp_path: Path) -> None:
+    lines = [
+        "5,match,7,1,get",
+        "5,match,7,2,get",
+        "5,match,8,2,get",
+        "6,match,8,3,get",
+        "6,ijp,8,,get",
+        "6,company,,4,get",
+    ]
+    file = write(tmp_path, HEAD + "\n".join(lines) + "\n")
+
+    assert groups(file) == [
+        *(Group(5, "match", "get", 7, [1, 2]), Group(5, "match", "get", 8, [2]), Group(6, "match", "get", 8, [3])),
+        *(Group(6, "ijp", "get", 8, []), Group(6, "company", "get", -1, [4])),
+    ]
+
+
+def test_the_same_list_twice_in_one_second_is_two_views(tmp_path: Path) -> None:
+    file = write(tmp_path, HEAD + "5,match,7,1,get\n5,match,7,2,get\n5,match,7,1,get\n")
+
+    assert [group.items for group in groups(file)] == [[1, 2], [1]]
+
+
+def test_other_columns_are_mapped(tmp_path: Path) -> None:
+    file = write(tmp_path, "op,who,when,what,kind\nget,7,5,1,match\nget,7,5,2,match\n")
+    columns = {"timestamp": "when", "cache_type": "kind", "user_id": "who", "item_id": "what", "operation": "0"}
+
+    assert groups(file, columns=columns) == [Group(5, "match", "get", 7, [1, 2])]
+
+
+@pytest.mark.parametrize("head", ["", "timestamp,key,size\n"])
+def test_a_trace_of_keys_is_read(tmp_path: Path, head: str) -> None:
+    keys = ["match:7:1", "match:7:2", "ijp:7", "user:7:session", "company:4:enrichment"]
+    file = write(tmp_path, head + "".join(f"5,{key},300\n" for key in keys))
+
+    found = groups(file)
+
+    assert [(g.cache_type, g.user, g.items) for g in found] == [
+        *(("match", 7, [1, 2]), ("ijp", 7, []), ("session", 7, []), ("company", -1, [4])),
+    ]
+    assert {g.size_bytes for g in found} == {300}
+
+
+@pytest.mark.parametrize(
+    "time", ["1767571200.25", "1767571200250", "2026-01-05T00:00:00.250Z", "2026-01-05 00:00:00.250"]
+)
+def test_seconds_milliseconds_and_iso_are_the_same_time(tmp_path: Path, time: str) -> None:
+    assert groups(write(tmp_path, f"{HEAD}{time},ijp,7,,get\n"))[0].time_s == 1767571200.25
+
+
+def test_compressed_files_are_read(tmp_path: Path) -> None:
+    text = (HEAD + "5,ijp,7,,get\n").encode()
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "log.csv.zst").write_bytes(zstandard.compress(text))
+
+    assert groups(tmp_path / "log.csv.gz") == groups(tmp_path / "log.csv.zst") == [Group(5, "ijp", "get", 7, [])]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "log.csv is empty"),
+        (HEAD, "has a header and no lines"),
+        (
+            "when,cache_type,user_id,item_id,operation\n5,ijp,7,,get\n",
+            "has no column 'timestamp'; it has when, cache_type",
+        ),
+        (HEAD + "1767571200250000,ijp,7,,get\n", "later than any time in milliseconds"),
+        (HEAD + "noon,ijp,7,,get\n", "'noon' is no timestamp; seconds, milliseconds or ISO 8601"),
+        (HEAD + "5,cats,7,,get\n", "no line that could be read. 1 malformed lines were left out, the first: line 2"),
+        (HEAD + "5000,ijp,7,,get\n5,ijp,7,,get\n", "line 3: 4,995 s older than a line before it. Sort the file"),
+    ],
+)
+def test_a_wrong_file_is_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    code = main(["replay", str(write(tmp_path, text)), "--report", str(tmp_path)])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--columns", "when=time"], "write OURS=THEIRS"),
+        (["--warm-up", "soon"], "'soon' is no duration"),
+        (["--max-malformed", "-1"], "--max-malformed is -1"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["replay", str(tmp_path / "log.csv"), "--report", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
+    bad = ["5,match,7,x,get", "5,match,7", "5,session,7,,invalidate", "5,match,,,get", "late,ijp,7,,get"]
+    file = write(tmp_path, HEAD + "4,match,7,0,get\n" + "\n".join(bad) + "\n6,match,7,1,get\n")
+    log = AccessLog(file)
+
+    assert len(list(log.groups())) == 2
+    assert log.malformed == len(bad)
+    assert log.examples[0].startswith("line 3: ")
+    with pytest.raises(ScenarioError, match="more than 4 malformed lines; --max-malformed allows more"):
+        groups(file, max_malformed=4)
+
+
+def test_a_little_late_counts_as_now(tmp_path: Path) -> None:
+    file = write(tmp_path, HEAD + "100,ijp,7,,get\n130,ijp,7,,get\n110,ijp,7,,get\n")
+
+    assert replay.run(AccessLog(file), SMALL, warm_up_s=0).counts.types["ijp"].total() == (2, 3)
+
+
+def test_a_file_that_ends_in_the_middle_leaves_a_partial_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = gzip.compress("".join(recorded()).encode())
+    file = tmp_path / "log.csv.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+
+    code = main(["replay", str(file), "--report", str(tmp_path / "report")])
+
+    assert code == 1
+    assert "log.csv.gz ends in the middle, behind line " in capsys.readouterr().err
+    document = json.loads((tmp_path / "report/verdict.json").read_text())
+    assert document["is_partial"]
+    assert document["classes"][0]["lookups"] > 0
+
+
+def test_what_fills_the_empty_cache_is_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "".join(f"{hour * 3600 + user},ijp,{user},,get\n" for hour in range(36) for user in range(40))
+    file = write(tmp_path, HEAD + lines)
+
+    codes = [main(["replay", str(file), "--report", str(tmp_path), *more]) for more in ([], ["--warm-up", "2h"])]
+
+    assert codes == [5, 5]  # the other cache types have no lookups
+    first, second = capsys.readouterr().out.split("Scenario")[1:]
+    assert "ijp: nothing to judge: the log has no ijp lookups behind the first 720 h" in first
+    assert "ijp 95 % 100.00 %" in " ".join(second.split())
+
+
+def test_logs_in_order_are_read_fast_and_alike(tmp_path: Path) -> None:
+    """The short cut for list views gives what the csv module gives."""
+    text = "".join(recorded())
+    quoted = write(tmp_path, text.replace(",match,", ',"match",'), "quoted.csv")
+
+    assert groups(write(tmp_path, text)) == groups(quoted)
+
+
+def test_every_operation_of_the_log_is_known() -> None:
+    for cache_type, operations in accesslog.OPERATIONS.items():
+        for operation in operations:
+            assert operation == "invalidate" or (cache_type, operation) in {*replay.CALLS, ("match", "set")}

@@ -1,0 +1,261 @@
+"""The program itself on the local provider: what boto3 sees afterwards is what was declared."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cache.nodes import NODE_TYPES
+from local.aws.cloud import RefusedError
+from tests.infra import stack
+from tests.local.aws.conftest import running
+from tests.local.aws.engine import Engine, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from infra.translations.base import Call
+    from tests.infra.stack import Declared
+    from tests.local.aws.conftest import LocalAws
+
+
+def administrator(aws: LocalAws, number: int = 0) -> Any:
+    """The local server itself, behind its front."""
+    (group,) = aws.caches._groups.values()
+    return group._administrator(group.ports[number])
+
+
+def seen(aws: LocalAws) -> dict[str, Any]:
+    """What a stack consists of, as boto3 tells it; AWS's own things left out."""
+    cloudwatch, elasticache = aws.client("cloudwatch"), aws.client("elasticache")
+    return {
+        "alarms": {a["AlarmName"]: a["Threshold"] for a in cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]},
+        "dashboards": [d["DashboardName"] for d in cloudwatch.list_dashboards()["DashboardEntries"]],
+        "groups": {
+            g["ReplicationGroupId"]: (g["CacheNodeType"], len(g["MemberClusters"]), len(g["NodeGroups"]))
+            for g in elasticache.describe_replication_groups()["ReplicationGroups"]
+        },
+        "users": {
+            u["UserId"]: u["AccessString"] for u in elasticache.describe_users()["Users"] if u["UserId"] != "default"
+        },
+        "subnet groups": [
+            g["CacheSubnetGroupName"] for g in elasticache.describe_cache_subnet_groups()["CacheSubnetGroups"]
+        ],
+        "buckets": sorted(bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]),
+        "distributions": aws.client("cloudfront").list_distributions()["DistributionList"]["Quantity"],
+        "log groups": {
+            g["logGroupName"]: g["retentionInDays"] for g in aws.client("logs").describe_log_groups()["logGroups"]
+        },
+        "roles": sorted(role["RoleName"] for role in aws.client("iam").list_roles()["Roles"]),
+        "functions": [f["FunctionName"] for f in aws.client("lambda").list_functions()["Functions"]],
+        "topics": len(aws.client("sns").list_topics()["Topics"]),
+        "networks": [v["CidrBlock"] for v in aws.client("ec2").describe_vpcs()["Vpcs"] if not v["IsDefault"]],
+        "schedules": [rule["Name"] for rule in aws.client("events").list_rules()["Rules"]],
+    }
+
+
+def declared_as_seen(declared: Declared) -> dict[str, Any]:
+    """The same, from what the program declares."""
+
+    def names(type_: str, key: str = "name") -> list[str]:
+        return sorted(resource.inputs[key] for resource in declared.of(type_))
+
+    group = declared.one("ReplicationGroup").inputs
+    shards, replicas = group.get("numNodeGroups", 1), group.get("replicasPerNodeGroup", 0)
+    members = shards * (replicas + 1) if "numNodeGroups" in group else group["numCacheClusters"]
+    return {
+        "alarms": {alarm.inputs["name"]: alarm.inputs["threshold"] for alarm in declared.of("MetricAlarm")},
+        "dashboards": names("aws:cloudwatch/dashboard:Dashboard", "dashboardName"),
+        "groups": {group["replicationGroupId"]: (group["nodeType"], members, shards)},
+        "users": {
+            user.inputs["userId"]: user.inputs["accessString"] for user in declared.of("aws:elasticache/user:User")
+        },
+        "subnet groups": names("SubnetGroup"),
+        "buckets": names("Bucket", "bucket"),
+        "distributions": 1,
+        "log groups": {log.inputs["name"]: log.inputs["retentionInDays"] for log in declared.of("LogGroup")},
+        "roles": names("Role"),
+        "functions": names("Function"),
+        "topics": len(declared.of("Topic")),
+        "networks": names("Vpc", "cidrBlock"),
+        "schedules": names("EventRule"),
+    }
+
+
+NOTHING = {
+    "alarms": {}, "dashboards": [], "groups": {}, "users": {}, "subnet groups": [], "buckets": [], "distributions": 0,
+    "log groups": {}, "roles": [], "functions": [], "topics": 0, "networks": [], "schedules": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", stack.STACKS)
+def test_a_stack_comes_up_as_declared_stays_and_goes(
+    name: str, local_aws: LocalAws, engine_of: Callable[[str], Engine], stacks: dict[str, Declared]
+) -> None:
+    engine = engine_of(name)
+
+    assert {step for step, _ in engine.preview()} == {"create"}
+    assert seen(local_aws) == NOTHING
+    engine.up({"protectData": "false"})
+    assert seen(local_aws) == declared_as_seen(stacks[name])
+    assert_servers_are_as_declared(local_aws, stacks[name])
+    engine.up({"protectData": "false"})
+    assert engine.steps == []
+    assert engine.refresh() == {}
+    engine.destroy()
+
+    assert seen(local_aws) == NOTHING
+    assert len(local_aws.resources) == 0
+    assert local_aws.caches.endpoints() == {}
+
+
+def assert_servers_are_as_declared(aws: LocalAws, declared: Declared) -> None:
+    usable = declared.settings.node.usable_bytes
+    with administrator(aws) as client:
+        assert int(client.config_get("maxmemory")["maxmemory"]) == usable
+        assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "volatile-lru"
+        assert client.config_get("hash-max-listpack-entries")["hash-max-listpack-entries"] == "512"
+        replicas = (
+            declared.settings.replicas_per_shard
+            if declared.settings.cluster_mode
+            else declared.settings.cache_nodes - 1
+        )
+        assert client.info("replication")["connected_slaves"] == replicas
+        users = {user.inputs["userName"] for user in declared.of("aws:elasticache/user:User")}
+        assert set(client.acl_users()) == {*users, "default", "local-administrator"}
+        assert "off" in client.acl_getuser("default")["flags"]
+
+
+@pytest.fixture(scope="module")
+def prod_is_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalAws, Engine]]:
+    """`prod` on the local provider; whoever changes it calls `up` first."""
+    with (
+        running(tmp_path_factory.mktemp("aws")) as aws,
+        contextlib.closing(Engine(aws.port, "prod")) as engine,
+    ):
+        engine.up()
+        yield aws, engine
+
+
+def test_a_node_type_changes_in_place_and_the_data_stays(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    port = engine.outputs["port"]
+    with administrator(aws) as client:
+        client.set("ijp:1", "kept")
+
+    changes = {"cacheNodeType": "cache.m6g.large"}
+    assert ("update", "cache") in engine.preview(changes)
+    engine.up(changes)
+
+    large = NODE_TYPES["cache.m6g.large"]
+    assert {step for step, _ in engine.steps} <= {"update", "create", "delete", "deleted"}
+    assert engine.of("ReplicationGroup").id == "roleferry-prod-cache"
+    assert seen(aws)["groups"] == {"roleferry-prod-cache": ("cache.m6g.large", 2, 1)}
+    assert engine.outputs["port"] == port
+    with administrator(aws) as client:
+        assert client.get("ijp:1") == "kept"
+        assert int(client.config_get("maxmemory")["maxmemory"]) == large.usable_bytes
+
+
+def test_a_node_more_and_a_parameter_changed_reach_the_servers(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    with administrator(aws) as client:
+        client.set("ijp:1", "kept")
+
+    engine.up({"cacheNodes": "3", "parameterOverrides": '{"timeout": "300"}'})
+
+    with administrator(aws, 2) as third:
+        assert third.info("replication")["master_link_status"] == "up"
+        assert third.get("ijp:1") == "kept"
+        assert third.config_get("timeout")["timeout"] == "300"
+    engine.up()
+    with administrator(aws) as client:
+        assert client.info("replication")["connected_slaves"] <= 2
+        assert client.config_get("timeout")["timeout"] == "0"
+
+
+def test_data_that_does_not_fit_stops_the_change(
+    prod_is_up: tuple[LocalAws, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, engine = prod_is_up
+    engine.up()
+    tiny = NODE_TYPES["cache.m6g.large"]
+    monkeypatch.setitem(NODE_TYPES, tiny.name, type(tiny)(tiny.name, 1_000, 2, burstable=False, usd_per_hour=1))
+
+    with pytest.raises(EngineError, match=r"nodeType is 'cache.m6g.large': the data, [\d,]+ bytes, does not fit"):
+        engine.up({"cacheNodeType": tiny.name})
+    monkeypatch.undo()
+    engine.up()
+
+    assert engine.of("ReplicationGroup").inputs["nodeType"] == "cache.t4g.medium"
+
+
+def test_what_cannot_change_in_place_is_replaced(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    old = engine.of("Vpc").id
+
+    engine.up({"vpcCidr": "10.41.0.0/16"})
+
+    assert {("replace", "network"), ("replace", "network-0"), ("deleted", "network")} <= set(engine.steps)
+    assert engine.of("Vpc").id != old
+    assert seen(aws)["networks"] == ["10.41.0.0/16"]
+
+
+def test_drift_is_found_and_mended(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    cloudwatch = aws.client("cloudwatch")
+    alarm = cloudwatch.describe_alarms(AlarmNames=["roleferry-prod-match-floor"])["MetricAlarms"][0]
+    kept = ("AlarmName", "Metrics", "ComparisonOperator", "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData")
+    cloudwatch.put_metric_alarm(
+        **{key: alarm[key] for key in (*kept, "AlarmDescription", "ActionsEnabled", "AlarmActions", "OKActions")},
+        Threshold=1.0,
+    )
+    cloudwatch.delete_dashboards(DashboardNames=["roleferry-prod-cache"])
+    aws.client("iam").delete_role_policy(RoleName="roleferry-prod-flow", PolicyName="roleferry-prod-flow")
+    (group,) = aws.caches._groups.values()
+    group.stop()  # as if the machine had lost it
+
+    drifted = engine.refresh()
+
+    assert drifted == {
+        "roleferry-prod-match-floor": ["threshold"],
+        "dashboard": ["gone"],
+        "network-flow": ["gone"],
+        "cache": ["gone"],
+    }
+    engine.up()
+    assert seen(aws)["alarms"]["roleferry-prod-match-floor"] == pytest.approx(70)
+    assert seen(aws)["dashboards"] == ["roleferry-prod-cache"]
+    assert administrator(aws).ping()
+    assert engine.refresh() == {}
+
+
+@pytest.mark.parametrize("operation", ["CreateReplicationGroup", "EnableKeyRotation"])
+def test_the_next_up_mends_what_a_failure_left(
+    operation: str, prod_is_up: tuple[LocalAws, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, engine = prod_is_up
+    engine.up({"protectData": "false"})  # else the buckets keep their logs
+    engine.destroy()
+    send = aws.cloud.send
+
+    def fails(call: Call, region: str) -> Any:
+        if call.operation == operation:
+            raise RefusedError(f"{operation}: throttled")
+        return send(call, region)
+
+    monkeypatch.setattr(aws.cloud, "send", fails)
+    with pytest.raises(EngineError, match=f"{operation}: throttled"):
+        engine.up()
+    monkeypatch.undo()
+    assert {state.id for state in engine.state.values()} == {record.id for record in aws.resources._records.values()}
+    engine.up()
+
+    assert seen(aws) == declared_as_seen(stack.declare("prod"))
+    assert engine.refresh() == {}

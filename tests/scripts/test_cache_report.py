@@ -1,0 +1,157 @@
+"""cache_report on a real primary with a real replica."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from cache import CacheService
+from local.valkey import HOST, Valkey
+from scripts import cache_report, common
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = 1_767_571_200
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[Valkey]:
+    with Valkey("--slowlog-log-slower-than", "0", "--repl-diskless-sync-delay", "0") as server:
+        fill(server)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def replica(primary: Valkey) -> Iterator[Valkey]:
+    with Valkey("--replicaof", HOST, str(primary.port)) as server:
+        with redis.Redis.from_url(primary.socket_url, socket_timeout=60) as source:
+            source.set("ijp:0", b"x", ex=1_000)
+            # Answers when the replica has what was written before.
+            assert source.wait(1, 50_000) == 1
+        yield server
+
+
+def fill(server: Valkey) -> None:
+    service = CacheService.from_url(server.socket_url)
+    for user in range(300):
+        service.match_scores(user, range(50), lambda missing: {job: {"score": 87.25} for job in missing})
+    for company in range(100):
+        service.get_company_enrichment(company, lambda: {"name": "Example GmbH", "about": "x" * 900})
+    service.start_session(1, {"token": "do-not-show"})
+    service.close()
+
+
+def commands_of(client: redis.Redis) -> dict[str, int]:
+    stats: dict[str, Any] = client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+
+
+def test_sizes_by_type_are_near_the_truth(replica: Valkey) -> None:
+    with redis.Redis.from_url(replica.socket_url) as client:
+        report = cache_report.take(client, sample=2_000, now=NOW)
+        truth = {
+            kind: sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(f"{kind}:*"))
+            for kind in ("match", "company")
+        }
+
+    sizes = {size.kind: size for size in report.sizes}
+    assert report.role == "replica"
+    # Five standard errors of a sample of 2,000.
+    for kind, count in (("match", 300), ("company", 100)):
+        assert abs(sizes[kind].entries - count) < 2.6 * sizes[kind].margin
+        assert sizes[kind].total_bytes == pytest.approx(truth[kind], rel=0.25)
+    assert {"match", "company", "ijp", "session"} <= sizes.keys()
+
+
+def test_keyspace_is_never_walked(replica: Valkey) -> None:
+    with redis.Redis.from_url(replica.socket_url) as client:
+        before = commands_of(client)
+        cache_report.take(client, sample=500, now=NOW)
+        after = commands_of(client)
+
+    sent = {name: calls - before.get(name, 0) for name, calls in after.items() if calls != before.get(name, 0)}
+    assert sent["randomkey"] == 500
+    assert not sent.keys() & {"scan", "keys", "get", "hgetall", "hget", "mget"}
+
+
+def test_primary_with_replicas_is_left_alone(
+    primary: Valkey, replica: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cache_report.main(["--url", primary.url]) == 2
+
+    assert "give the reader endpoint" in capsys.readouterr().err
+
+
+def test_slow_log_names_commands_without_arguments(primary: Valkey) -> None:
+    with redis.Redis.from_url(primary.socket_url) as client:
+        client.set("user:9:session", "do-not-show")
+        slow = cache_report._slow(client)
+
+    assert slow
+    assert "SET" in {entry.command for entry in slow}
+    assert "do-not-show" not in str(slow)
+
+
+def test_user_that_may_not_read_the_slow_log_gets_the_rest(replica: Valkey) -> None:
+    with redis.Redis.from_url(replica.socket_url) as admin:
+        admin.acl_setuser(
+            "operator",
+            enabled=True,
+            nopass=True,
+            keys=["*"],
+            categories=["-@all", "+@read", "-@dangerous"],
+            commands=["+dbsize", "+info", "+ping", "+hello", "+client|setinfo"],
+        )
+        with redis.Redis(unix_socket_path=str(replica.unix_socket), username="operator", password="any") as client:  # noqa: S106
+            report = cache_report.take(client, sample=100, now=NOW)
+        admin.acl_deluser("operator")
+
+    assert report.slow is None
+    assert report.entries > 400
+
+
+def test_growth_is_told_from_an_earlier_report(
+    replica: Valkey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis.Redis.from_url(replica.socket_url) as client:
+        report = cache_report.take(client, sample=100, now=NOW)
+    earlier = json.loads(json.dumps(asdict(report)))
+    earlier["taken_at"] -= 2 * 86_400
+    earlier["sizes"] = [size | {"total_bytes": size["total_bytes"] - 2_000} for size in earlier["sizes"]]
+
+    assert set(cache_report.grown(report, earlier).values()) == {1_000.0}
+    with pytest.raises(common.UsageError, match="before this one"):
+        cache_report.grown(report, asdict(report))
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    assert cache_report.main(["--url", replica.url, "--since", str(tmp_path / "earlier.json"), "--sample", "100"]) == 0
+    assert "growth a day" in capsys.readouterr().out
+
+
+def test_empty_server_has_a_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Valkey() as empty:
+        monkeypatch.setenv("CACHE_URL", empty.url)
+
+        assert cache_report.main(["--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["entries"] == 0
+
+
+def test_wrong_usage_and_an_unreachable_server_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CACHE_URL", raising=False)
+    assert cache_report.main([]) == 2
+    assert "give --url" in capsys.readouterr().err
+    assert cache_report.main(["--url", "http://x"]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+    assert cache_report.main(["--url", f"unix://{tmp_path}/nobody"]) == 1
+    assert "could not be asked" in capsys.readouterr().err
+    (tmp_path / "no.json").write_text("{}")
+    assert cache_report.main(["--url", "redis://127.0.0.1:1", "--since", str(tmp_path / "none.json")]) == 2
+    assert "--since" in capsys.readouterr().err

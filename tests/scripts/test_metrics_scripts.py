@@ -1,0 +1,145 @@
+"""hit_rates and publish_baseline on moto, which keeps what is published."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+
+from scripts import common, hit_rates, publish_baseline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMESPACE = "RoleFerry/Cache/prod"
+
+
+@pytest.fixture
+def cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield boto3.client("cloudwatch", region_name="us-east-1")
+
+
+def publish(cloudwatch: Any, name: str, cache_type: str, value: float, at: datetime) -> None:
+    cloudwatch.put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
+                "Timestamp": at,
+                "Value": value,
+            }
+        ],
+    )
+
+
+def count(cloudwatch: Any, cache_type: str, hits: int, misses: int, *, hours_ago: int) -> None:
+    at = datetime.now(UTC).replace(minute=30, second=0, microsecond=0) - timedelta(hours=hours_ago)
+    publish(cloudwatch, "CacheHits", cache_type, hits, at)
+    publish(cloudwatch, "CacheMisses", cache_type, misses, at)
+
+
+def test_rates_are_shown_against_targets_and_baselines(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for hours_ago in (2, 3):
+        count(cloudwatch, "match", 450, 50, hours_ago=hours_ago)
+        count(cloudwatch, "company", 80, 20, hours_ago=hours_ago)
+    count(cloudwatch, "match", 0, 9_999, hours_ago=30)
+    publish(cloudwatch, "HitRateBaseline", "match", 87.0, datetime.now(UTC) - timedelta(hours=5))
+    publish(cloudwatch, "HitRateBaseline", "match", 88.5, datetime.now(UTC) - timedelta(hours=1))
+
+    code = hit_rates.main(["--stack", "prod", "--hours", "24", "--json"])
+
+    rows = {row["cache_type"]: row for row in json.loads(capsys.readouterr().out)}
+    assert code == 3
+    assert rows["match"] == {
+        "cache_type": "match", "target": 80.0, "current": 90.0, "baseline": 88.5, "lookups": 1_000, "verdict": "met",
+    }  # fmt: skip
+    assert (rows["company"]["current"], rows["company"]["verdict"]) == (80.0, "missed")
+    assert (rows["session"]["current"], rows["session"]["verdict"]) == (None, "no lookups")
+
+
+def test_without_lookups_nothing_is_met(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hit_rates.main(["--stack", "prod"]) == 5
+
+    printed = capsys.readouterr().out
+    assert "no lookups" in printed
+    assert "RoleFerry/Cache/prod, the last 168 full hours" in printed
+
+
+def published(cloudwatch: Any) -> list[float]:
+    found = cloudwatch.get_metric_statistics(
+        Namespace=NAMESPACE,
+        MetricName="HitRateBaseline",
+        Dimensions=[{"Name": "CacheType", "Value": "ijp"}],
+        StartTime=datetime.now(UTC) - timedelta(days=2),
+        EndTime=datetime.now(UTC) + timedelta(minutes=1),
+        Period=60,
+        Statistics=["Average"],
+    )
+    return [point["Average"] for point in found["Datapoints"]]
+
+
+def test_dry_run_publishes_nothing(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    count(cloudwatch, "ijp", 95, 5, hours_ago=5)
+
+    assert publish_baseline.main(["--stack", "prod", "--dry-run"]) == 0
+
+    assert "ijp 95.00 %" in (printed := capsys.readouterr().out)
+    assert "would publish 1 value(s) in RoleFerry/Cache/prod" in printed
+    assert published(cloudwatch) == []
+
+
+def test_back_fill_publishes_each_hour_with_its_own_week(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    count(cloudwatch, "ijp", 95, 5, hours_ago=3)
+
+    assert publish_baseline.main(["--stack", "prod", "--back-fill", "4", "--json"]) == 0
+
+    baselines = list(json.loads(capsys.readouterr().out)["baselines"].values())
+    # The week of each ends an hour before its last full hour: the oldest does not see the counts.
+    assert (baselines[0], baselines[-1]) == ({}, {"ijp": 95.0})
+    assert len(published(cloudwatch)) == sum(map(len, baselines))
+
+
+@pytest.mark.parametrize("module", [hit_rates, publish_baseline], ids=["hit_rates", "publish_baseline"])
+def test_unknown_stack_and_missing_credentials_are_told(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert module.main(["--stack", "nope"]) == 2
+    assert "Known: prod, scale-out, scale-up" in capsys.readouterr().err
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert module.main(["--stack", "prod"]) == 2
+    assert "no AWS credentials" in capsys.readouterr().err
+
+
+def test_refusals_of_aws_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> int:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetMetricData")
+
+    def unreachable() -> int:
+        raise EndpointConnectionError(endpoint_url="https://x")
+
+    assert common.guarded("x", refused) == 1
+    assert "x: AWS refused GetMetricData: AccessDenied: no" in capsys.readouterr().err
+    assert common.guarded("x", unreachable) == 1
+    assert "AWS could not be asked" in capsys.readouterr().err
+
+
+def test_hours_are_limited(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        hit_rates.main(["--stack", "prod", "--hours", "0"])
+
+    assert ended.value.code == 2
+    assert "'0' is no whole number from 1 to 10920" in capsys.readouterr().err

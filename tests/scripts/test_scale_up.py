@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cache.nodes import NODE_TYPES
+from scripts import common, scale_up
+from scripts.scale_up import Load
+from tests.scripts.aws import stubbed
+
+MEDIUM, LARGE = NODE_TYPES["cache.t4g.medium"], NODE_TYPES["cache.m6g.large"]
+CALM = Load(cpu=10, engine_cpu=5, memory_bytes=68e6, credits_left=576)
+
+
+@pytest.mark.parametrize(
+    ("load", "target", "fits"),
+    [
+        (CALM, None, True),
+        (Load(40, 5, 68e6, 576), LARGE.name, True),
+        (Load(10, 5, 0.81 * MEDIUM.usable_bytes, 576), LARGE.name, True),
+        (Load(10, 5, 0.79 * MEDIUM.usable_bytes, 576), None, True),
+        (Load(10, 5, 0.9 * LARGE.usable_bytes, 576), LARGE.name, False),
+        (Load(10, 5, 68e6, 200), LARGE.name, True),
+        # More shards help the engine's thread, a larger node does not.
+        (Load(10, 80, 68e6, 576), None, True),
+        (Load(None, None, 68e6, None), None, True),
+    ],
+)
+def test_advice_follows_the_load(load: Load, target: str | None, fits: bool) -> None:
+    advice = scale_up.advise(common.stack_settings("prod"), load, LARGE)
+
+    assert (advice.target, advice.fits) == (target, fits)
+    assert bool(advice.commands) is (target is not None and fits)
+
+
+def test_commands_are_the_documented_ones() -> None:
+    advice = scale_up.advise(common.stack_settings("prod"), Load(40, 5, 68e6, 576), LARGE)
+    page = (common.ROOT / "docs/scale-up.md").read_text()
+
+    assert advice.commands[0] == "pulumi config set cacheNodeType cache.m6g.large --stack prod"
+    assert advice.commands[0] in page
+    assert "pulumi up --stack prod" in page
+
+
+def test_engine_that_is_busy_asks_for_shards() -> None:
+    (reason,) = scale_up.advise(common.stack_settings("prod"), Load(10, 80, 68e6, 576), LARGE).reasons
+
+    assert "shards do" in reason
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+
+
+def test_load_is_read_from_the_nodes(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with mock_aws():
+        cloudwatch = boto3.client("cloudwatch", region_name="us-east-1")
+        for name, value, host in (("CPUUtilization", 42.0, True), ("BytesUsedForCache", 5e8, False)):
+            dimensions = [{"Name": "CacheClusterId", "Value": "roleferry-prod-cache-002"}]
+            if host:
+                dimensions.append({"Name": "CacheNodeId", "Value": "0001"})
+            cloudwatch.put_metric_data(
+                Namespace="AWS/ElastiCache",
+                MetricData=[
+                    {
+                        "MetricName": name,
+                        "Dimensions": dimensions,
+                        "Timestamp": datetime.now(UTC) - timedelta(hours=hours),
+                        "Value": value,
+                    }
+                    for hours in range(2, 30)
+                ],
+            )
+
+        code = scale_up.main(["--stack", "prod", "--json"])
+
+    printed = json.loads(capsys.readouterr().out)
+    assert code == 3
+    assert printed["load"] == {"cpu": 42.0, "engine_cpu": None, "memory_bytes": 5e8, "credits_left": None}
+    assert printed["advice"]["target"] == LARGE.name
+
+
+def test_stack_without_metrics_is_told(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with mock_aws():
+        assert scale_up.main(["--stack", "prod"]) == 1
+
+    assert "is the stack up?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("group", "told"),
+    [
+        ({}, []),
+        ({"Status": "modifying"}, ["is modifying"]),
+        ({"CacheNodeType": LARGE.name}, [f"has nodes of {LARGE.name}, the settings say {MEDIUM.name}"]),
+        (
+            {"PendingModifiedValues": {"AutomaticFailoverStatus": "enabled"}},
+            ["changes waiting: AutomaticFailoverStatus"],
+        ),
+        ({"NodeGroups": []}, ["lacks roleferry-prod-cache-001, roleferry-prod-cache-002"]),
+    ],
+)
+def test_verification_tells_what_is_not_done(group: dict[str, Any], told: list[str]) -> None:
+    fine = {
+        "Status": "available",
+        "CacheNodeType": MEDIUM.name,
+        "NodeGroups": [
+            {"NodeGroupMembers": [{"CacheClusterId": f"roleferry-prod-cache-{node:03d}"} for node in (1, 2)]}
+        ],
+    }
+    with stubbed("elasticache") as (client, stubber):
+        stubber.add_response(
+            "describe_replication_groups",
+            {"ReplicationGroups": [fine | group]},
+            {"ReplicationGroupId": "roleferry-prod-cache"},
+        )
+        problems = scale_up.verify(client, common.stack_settings("prod"))
+
+    assert len(problems) == len(told)
+    assert all(part in problem for part, problem in zip(told, problems, strict=True))

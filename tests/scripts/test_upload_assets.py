@@ -1,0 +1,201 @@
+"""upload_assets against moto's S3 and CloudFront."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from scripts import upload_assets
+from scripts.upload_assets import File
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUCKET = "roleferry-prod-static-123456789012"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+
+
+@pytest.fixture
+def distribution(s3: Any) -> str:
+    made = boto3.client("cloudfront", region_name="us-east-1").create_distribution(
+        DistributionConfig={
+            "CallerReference": "1",
+            "Comment": "",
+            "Enabled": True,
+            "Origins": {"Quantity": 1, "Items": [{"Id": "b", "DomainName": "b.s3.amazonaws.com"}]},
+            "DefaultCacheBehavior": {"TargetOriginId": "b", "ViewerProtocolPolicy": "https-only"},
+        }
+    )
+    return str(made["Distribution"]["Id"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    built = tmp_path / "dist"
+    for name, text in {
+        "index.html": "<script src=assets/app.3f2a9c1b.js>",
+        "über uns.html": "we",
+        "assets/app.3f2a9c1b.js": "run()",
+        "assets/logo-DiwrgTda.svg": "<svg/>",
+        ".DS_Store": "no",
+        ".well-known/security.txt": "Contact: …",
+    }.items():
+        path = built / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return built
+
+
+def run(folder: Path, distribution: str, *more: str) -> int:
+    return upload_assets.main([str(folder), "--bucket", BUCKET, "--distribution", distribution, "--json", *more])
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def invalidated(distribution: str) -> list[list[str]]:
+    cloudfront = boto3.client("cloudfront", region_name="us-east-1")
+    listed = cloudfront.list_invalidations(DistributionId=distribution)["InvalidationList"].get("Items", [])
+    return [
+        cloudfront.get_invalidation(DistributionId=distribution, Id=one["Id"])["Invalidation"]["InvalidationBatch"][
+            "Paths"
+        ]["Items"]
+        for one in listed
+    ]
+
+
+def test_first_upload_sends_all_with_type_and_cache_control(
+    s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, distribution) == 0
+
+    done = printed(capsys)
+    # Pages after what they refer to.
+    assert done["uploaded"] == [
+        "assets/app.3f2a9c1b.js", "assets/logo-DiwrgTda.svg", ".well-known/security.txt", "index.html", "über uns.html",
+    ]  # fmt: skip
+    script = s3.head_object(Bucket=BUCKET, Key="assets/app.3f2a9c1b.js")
+    assert script["CacheControl"] == "public, max-age=604800, immutable"
+    assert script["ContentType"] == "text/javascript; charset=utf-8"
+    assert s3.head_object(Bucket=BUCKET, Key="assets/logo-DiwrgTda.svg")["ContentType"] == "image/svg+xml"
+    assert s3.head_object(Bucket=BUCKET, Key="index.html")["CacheControl"] == "public, max-age=60"
+    assert done["invalidated"] == [] == invalidated(distribution)
+
+
+def test_second_upload_sends_what_changed_and_invalidates_just_that(
+    s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, distribution)
+    capsys.readouterr()
+    (folder / "index.html").write_text("<script src=assets/app.00c0ffee.js>")
+    (folder / "über uns.html").write_text("we two")
+    (folder / "assets/app.3f2a9c1b.js").rename(folder / "assets/app.00c0ffee.js")
+
+    run(folder, distribution)
+
+    done = printed(capsys)
+    assert done["uploaded"] == ["assets/app.00c0ffee.js", "index.html", "über uns.html"]
+    assert done["unchanged"] == 2
+    assert done["kept_though_not_in_the_folder"] == ["assets/app.3f2a9c1b.js"]
+    assert [sorted(paths) for paths in invalidated(distribution)] == [["/", "/%C3%BCber%20uns.html", "/index.html"]]
+    run(folder, distribution)
+    assert printed(capsys)["uploaded"] == []
+    assert len(invalidated(distribution)) == 1
+
+
+def test_delete_is_asked_for(s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    s3.put_object(Bucket=BUCKET, Key="old.html", Body=b"old")
+
+    run(folder, distribution, "--delete")
+
+    assert printed(capsys)["deleted"] == ["old.html"]
+    assert "old.html" not in {one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert invalidated(distribution) == [["/old.html"]]
+
+
+def test_dry_run_changes_nothing(s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, distribution, "--dry-run", "--delete") == 0
+
+    assert len(printed(capsys)["uploaded"]) == 5
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+
+
+def test_interrupted_upload_never_has_a_page_without_its_files(
+    s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload of one fingerprinted file fails: no page was sent."""
+    put = upload_assets._put
+
+    def failing(client: Any, bucket: str, file: File) -> None:
+        if file.key.endswith(".svg"):
+            raise KeyboardInterrupt
+        put(client, bucket, file)
+
+    monkeypatch.setattr(upload_assets, "_put", failing)
+    planned = upload_assets.plan(upload_assets.files(folder), {}, delete=False)
+
+    with pytest.raises(KeyboardInterrupt):
+        upload_assets.upload(s3, BUCKET, planned, progress=lambda _what, _share: None)
+
+    stored = {one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+    assert stored <= {"assets/app.3f2a9c1b.js"}
+
+
+def test_large_texts_are_stored_compressed(tmp_path: Path) -> None:
+    large, small = tmp_path / "data-A1b2C3d4.json", tmp_path / "small.json"
+    large.write_bytes(b"[0]" * 4_000_000)
+    small.write_bytes(b"[0]" * 1_000)
+
+    body, headers = File("assets/data-A1b2C3d4.json", large).stored()
+
+    assert headers["ContentEncoding"] == "gzip"
+    assert gzip.decompress(body) == large.read_bytes()
+    assert File("assets/data-A1b2C3d4.json", large).etag == File("assets/data-A1b2C3d4.json", large).etag
+    assert "ContentEncoding" not in File("small.json", small).stored()[1]
+
+
+@pytest.mark.parametrize("name", ["app.js", "logo-november.png", "jquery-3.7.1.min.js", "vendor.bundle.js"])
+def test_file_below_assets_without_a_fingerprint_is_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "assets" / name).write_text("x")
+
+    assert run(folder, "E1") == 2
+
+    assert f"assets/{name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["app.3f2a9c1b.js", "app-DiwrgTda.css", "chunk.abcdef12.js.map", "a-b_C1234567.woff2"])
+def test_fingerprints_of_common_build_tools_are_known(name: str, folder: Path) -> None:
+    (folder / "assets" / name).write_text("x")
+
+    assert upload_assets.files(folder)
+
+
+def test_wrong_usage_is_told_before_anything_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upload_assets.main([str(tmp_path / "none"), "--bucket", "b", "--distribution", "d"]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert upload_assets.main([str(tmp_path), "--bucket", "b", "--distribution", "d"]) == 2
+    assert "has no files" in capsys.readouterr().err
+    assert upload_assets.main([str(tmp_path), "--bucket", "b"]) == 2
+    assert "--distribution" in capsys.readouterr().err
+    (tmp_path / "outputs.json").write_text("[]")
+    assert upload_assets.main([str(tmp_path), "--outputs", str(tmp_path / "outputs.json")]) == 2
+    assert "pulumi stack output --json" in capsys.readouterr().err

@@ -1,0 +1,375 @@
+"""The script on a real PostgreSQL and a real Valkey: what it computes, and what it does when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import sqlalchemy
+
+from cache import CacheService, keys
+from cache.warming import run as module
+from cache.warming.postgres import PostgresSource
+from cache.warming.run import AlreadyRunningError, Run, Summary
+from local.postgres import Postgres
+from local.valkey import Valkey
+from scripts.warm_popular_jobs import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOBS = [1, 2, 3]
+TABLES = """
+CREATE TABLE users (id bigint PRIMARY KEY, last_login timestamptz NOT NULL);
+CREATE TABLE job_views (job_id bigint NOT NULL, viewed_at timestamptz NOT NULL);
+CREATE INDEX users_last_login ON users (last_login, id);
+INSERT INTO users SELECT n, now() - n * interval '1 second' FROM generate_series(1, {users}) n;
+INSERT INTO users VALUES (1000000, now() - interval '8 days');
+INSERT INTO job_views SELECT n, now() FROM generate_series(1, 3) n;
+"""
+SCORES = """
+import os, signal
+
+def score(user_id, job_ids):
+    return {job_id: {"score": user_id} for job_id in job_ids}
+
+def fails_for_user_7(user_id, job_ids):
+    if user_id == 7:
+        raise LookupError("no preferences")
+    if user_id == 8:
+        return {job_id: {"score": object()} for job_id in job_ids}
+    return score(user_id, job_ids)
+
+def fails(user_id, job_ids):
+    raise LookupError("no preferences")
+
+def killed_at_user_1(user_id, job_ids):  # the last one: the others were seen longer ago
+    if user_id == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return score(user_id, job_ids)
+"""
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Valkey]:
+    with Valkey() as running:
+        yield running
+
+
+@pytest.fixture
+def raw(valkey: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis(port=valkey.port) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def cache(valkey: Valkey, raw: redis.Redis) -> Iterator[CacheService]:
+    with closing(CacheService.from_url(valkey.url)) as service:
+        yield service
+
+
+def fill(database: sqlalchemy.Engine, users: int) -> None:
+    with database.connect() as connection:
+        connection.exec_driver_sql(TABLES.format(users=users))
+
+
+@pytest.fixture
+def warm(
+    valkey: Valkey,
+    raw: redis.Redis,
+    postgres: Postgres,
+    database: sqlalchemy.Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Any:
+    """Runs the script with a function of SCORES: (exit code, standard output, standard error)."""
+    fill(database, 10)
+    (tmp_path / "own_scores.py").write_text(SCORES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CACHE_URL", valkey.url)
+    monkeypatch.setenv("DATABASE_URL", postgres.url)
+
+    def run(function: str = "score", *arguments: str) -> tuple[int, str, str]:
+        code = main([f"own_scores:{function}", *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_it_computes_the_popular_jobs_of_active_users_and_then_nothing(warm: Any, cache: CacheService) -> None:
+    code, out, err = warm()
+
+    assert (code, err) == (0, "")
+    assert out.startswith("30 scores for 10 users in ")
+    assert "(10 active users, 3 popular jobs)" in out
+    assert cache.get_match_scores(4, JOBS) == {job: {"score": 4} for job in JOBS}
+    assert cache.get_match_scores(1_000_000, JOBS) == {}
+    assert warm()[1].startswith("0 scores for 0 users")
+
+
+def test_the_next_process_knows_what_the_one_before_has_warmed(
+    warm: Any, raw: redis.Redis, database: sqlalchemy.Engine
+) -> None:
+    warm()
+    with database.connect() as connection:
+        connection.exec_driver_sql("INSERT INTO job_views VALUES (4, now())")
+
+    counts = json.loads(warm("score", "--json")[1])["counts"]
+    assert (counts["users_due"], counts["users_read"], counts["computed"]) == (10, 0, 10)
+
+    raw.delete(keys.WARMED_LISTS)
+    raw.hdel("job:generations", "1")
+    counts = json.loads(warm("score", "--json")[1])["counts"]
+    assert (counts["users_read"], counts["computed"]) == (10, 10)
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_changes_nothing(warm: Any, raw: redis.Redis) -> None:
+    code, out, _ = warm("score", "--dry-run")
+
+    assert (code, out.partition(".")[0]) == (
+        0,
+        "30 scores to compute for 10 users (10 active users, 3 popular jobs)",
+    )
+    assert raw.dbsize() == 0
+    warm()
+    assert warm("score", "--dry-run")[1].startswith("0 scores to compute for 0 users")
+
+
+def test_a_user_whose_scores_fail_is_skipped_counted_and_shown(warm: Any, cache: CacheService) -> None:
+    code, out, err = warm("fails_for_user_7")
+
+    assert code == 0
+    assert "24 scores" in out
+    assert "2 users skipped, the function failed" in out
+    assert "user 7 was skipped: LookupError: no preferences" in err
+    assert "user 8 was skipped: UncacheableError: " in err
+    assert cache.get_match_score(9, 1) == {"score": 9}
+    assert warm()[1].startswith("6 scores for 2 users")
+
+
+def test_a_function_that_fails_for_everybody_is_an_error(warm: Any) -> None:
+    code, out, _ = warm("fails")
+
+    assert code == 1
+    assert "10 users skipped" in out
+
+
+def test_a_killed_run_is_taken_up_where_it_was(
+    warm: Any, raw: redis.Redis, database: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    with database.connect() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO users SELECT n, now() - n * interval '1 s' FROM generate_series(11, 2500) n"
+        )
+    killed = subprocess.run(
+        [sys.executable, "-m", "scripts.warm_popular_jobs", "own_scores:killed_at_user_1", "--scores-per-second", "0"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    while raw.exists(keys.lease(keys.WARMING_RUN)):  # it runs out by itself
+        time.sleep(0.05)
+
+    summary = json.loads(warm("score", "--json")[1])
+
+    assert summary["resumed"]
+    assert summary["total_users"] == summary["counts"]["users"] == 500  # 2,000 were one page
+    assert summary["counts"]["computed"] == 3 * 20  # the chunk that it was killed in
+    assert not raw.exists(keys.WARMING_RUN)
+
+
+def test_of_two_at_once_one_does_the_work(
+    cache: CacheService, valkey: Valkey, postgres: Postgres, database: sqlalchemy.Engine
+) -> None:
+    fill(database, 10)
+    tried: list[Any] = []
+
+    def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
+        if not tried:
+            with closing(CacheService.from_url(valkey.url)) as other:
+                with pytest.raises(AlreadyRunningError):
+                    Run(other, source, score).run()
+                tried.append(user)
+        return {job: {"score": 1} for job in jobs}
+
+    with PostgresSource(postgres.url) as source:
+        summary = Run(cache, source, score).run()
+
+    assert len(tried) == 1
+    assert summary.counts.computed == 30
+
+
+def test_a_database_that_goes_away_in_the_middle_ends_the_run_with_one_sentence(cache: CacheService) -> None:
+    with Postgres() as database:
+        engine = sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT")
+        fill(engine, 2_500)
+        engine.dispose()
+
+        def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
+            if user == 2_500:
+                database.stop()
+            return {job: {"score": 1} for job in jobs}
+
+        with PostgresSource(database.url) as source:
+            run = Run(cache, source, score, scores_per_s=None)
+            with pytest.raises(module.WarmingError, match="PostgreSQL does not answer the query"):
+                run.run()
+
+    assert run.summary.counts.computed == 2_000 * len(JOBS)
+
+
+def test_a_cache_that_goes_away_in_the_middle_ends_the_run_soon(
+    postgres: Postgres, database: sqlalchemy.Engine
+) -> None:
+    fill(database, 2_500)
+    asked: list[int] = []
+    with Valkey() as server, closing(CacheService.from_url(server.url)) as cache:
+
+        def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
+            asked.append(user)
+            if len(asked) == 100:
+                server.stop()
+            return {job: {"score": 1} for job in jobs}
+
+        with PostgresSource(postgres.url) as source:
+            run = Run(cache, source, score, scores_per_s=None)
+            with pytest.raises(module.WarmingError, match="The cache does not answer any more"):
+                run.run()
+
+    assert len(asked) == 100
+    assert run.summary.counts.users_unanswered > 0
+
+
+def test_the_rate_is_kept_and_not_saved_up(
+    cache: CacheService, postgres: Postgres, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 60)
+    now = [100.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(module, "time", type("Time", (), {"monotonic": lambda: now[0], "sleep": sleep}))
+
+    def score(user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
+        if user == 30:
+            now[0] += 100
+        return {job: {"score": 1} for job in jobs}
+
+    with PostgresSource(postgres.url) as source:
+        Run(cache, source, score, jobs=3, scores_per_s=30).run()
+
+    assert slept == pytest.approx(60 * [0.1])  # each user's three scores
+
+
+def test_progress_tells_of_all_users(cache: CacheService, postgres: Postgres, database: sqlalchemy.Engine) -> None:
+    fill(database, 50)
+    seen: list[tuple[int, int]] = []
+
+    def progress(summary: Summary) -> None:
+        seen.append((summary.counts.users, summary.total_users))
+
+    with PostgresSource(postgres.url) as source:
+        Run(cache, source, lambda user, jobs: {}, scores_per_s=None, progress=progress).run()
+
+    assert seen == [(20, 50), (40, 50), (50, 50)]
+
+
+def test_the_summary_goes_to_statsd(warm: Any) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
+        agent.bind(("127.0.0.1", 0))
+        agent.settimeout(30)
+        warm("score", "--statsd", f"127.0.0.1:{agent.getsockname()[1]}")
+        received = agent.recv(65_535).decode()
+
+    assert "roleferry.cache.warming.computed:30.0|g" in received
+    assert "roleferry.cache.warming.failed_users:0.0|g" in received
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["nowhere:score"], {}, "'nowhere:score' cannot be imported: No module named 'nowhere'"),
+        (["own_scores"], {}, "'own_scores' is no function. Give it as module:function."),
+        (["own_scores:none"], {}, "'own_scores:none' is no function"),
+        (["own_scores:score"], {"DATABASE_URL": ""}, "DATABASE_URL is not set."),
+        (["own_scores:score"], {"DATABASE_URL": "mysql://u:secret@h/d"}, "begins with 'mysql'; it must be postgresql."),
+        (["own_scores:score"], {"CACHE_URL": "http://host"}, "Redis URL must specify"),
+        (["own_scores:score", "--jobs", "0"], {}, "--jobs must be at least 1"),
+        (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
+        (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
+        (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(
+    warm: Any,
+    arguments: list[str],
+    variables: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(arguments) == 2
+
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert "secret" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[jobs]\nname = "x"', "[jobs] takes job_id, sql, table, viewed_at."),
+        ('[users]\nsql = "SELECT 1"\ntable = "x"', "[users] takes either sql or names."),
+        ("[people]", "people is unknown. Known: [jobs], [users]."),
+        ("nonsense", "Expected '='"),
+    ],
+)
+def test_a_file_of_queries_is_checked(warm: Any, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "queries.toml").write_text(text)
+
+    code, _, err = warm("score", "--queries", str(tmp_path / "queries.toml"))
+
+    assert code == 2
+    assert said in err
+
+
+def test_queries_of_one_s_own_are_used(warm: Any, tmp_path: Path) -> None:
+    (tmp_path / "queries.toml").write_text(
+        '[jobs]\nsql = "SELECT 77 WHERE CAST(:since AS timestamptz) < now() LIMIT :limit"\n'
+        '[users]\nlast_seen = "last_login"'
+    )
+
+    assert warm("score", "--queries", str(tmp_path / "queries.toml"))[1].startswith("10 scores for 10 users")
+
+
+@pytest.mark.parametrize("away", ["CACHE_URL", "DATABASE_URL"])
+def test_what_is_away_at_the_start_is_named(warm: Any, away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {"CACHE_URL": "redis://127.0.0.1:1", "DATABASE_URL": "postgresql://user:secret@127.0.0.1:1/name"}
+    monkeypatch.setenv(away, gone[away])
+
+    code, out, err = warm()
+
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "The cache does not answer" in err if away == "CACHE_URL" else "PostgreSQL does not answer" in err
+    assert "secret" not in err
