@@ -8,7 +8,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test soak example rehearse
+.PHONY: help setup validate test soak audit example rehearse
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ example: $(READY) ## run the example application on a database, a cache and an e
 
 rehearse: $(READY) ## the stack on this machine: up, warm, load test, report, destroy; needs the command pulumi
 	@.venv/bin/python -m local rehearse $(ARGS)
+
+audit: $(READY) $(filter .tools/%,$(UV)) ## run Checkov and Prowler on what the stacks declare
+	@.venv/bin/python -m tests.audit --uv $(UV) $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2

@@ -24,20 +24,12 @@ if TYPE_CHECKING:
     from tests.infra.stack import Declared
 
 SESSION = botocore.session.get_session()
-EVERYTHING = {
-    "aws:region": "eu-west-1",
-    "applicationSecurityGroupIds": ["sg-0123456789abcdef0"],
-    "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
-    "domainNames": ["static.roleferry.com"],
-    "certificateArn": f"arn:aws:acm:us-east-1:{stack.ACCOUNT}:certificate/1",
-    "webAclArn": f"arn:aws:wafv2:us-east-1:{stack.ACCOUNT}:global/webacl/a/b",
-}
 
 
 @pytest.fixture(scope="module")
 def everything() -> Declared:
     """A stack with every optional part."""
-    return stack.declare("prod", EVERYTHING)
+    return stack.declare("prod", stack.EVERY_OPTION)
 
 
 def input_shape(call: Call) -> Any:
