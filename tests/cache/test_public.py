@@ -70,14 +70,23 @@ def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any
         service(client)
 
 
-def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
+@pytest.mark.parametrize("deadline_s", [0.1])
+def test_what_a_client_brings_along_cannot_hold_a_page_up(deadline_s: float) -> None:
     client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
     options = CacheService(client)._parts._target.options
 
     assert options["decode_responses"] is False
-    assert options["socket_timeout"] == 0.1
+    assert options["socket_timeout"] == deadline_s
     assert options["retry"].get_retries() == 0
     assert options["health_check_interval"] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"), [("redis://127.0.0.1/1", "database 1"), ("unix:///run/valkey", "unix socket '/run/valkey'")]
+)
+def test_what_cannot_be_a_cluster_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        CacheService.from_url(url, cluster=True)
 
 
 @pytest.mark.parametrize("layout", ["list", ""])
