@@ -22,7 +22,7 @@ import threading
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import httpx
 
@@ -136,8 +136,10 @@ class _Calls:
             self._next_at = max(self._next_at, self._monotonic() + wait_s)
 
 
-class Clearbit:
-    """A provider for threads: `with Clearbit.from_environment() as provider:`."""
+class _Client:
+    """What both clients share; they differ in how a request is sent and a pause made."""
+
+    _connect: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -151,12 +153,23 @@ class Clearbit:
     ) -> None:
         """`deadline_s` is for one `find` with all its retries. Raises ValueError for no key or a URL without TLS."""
         self._calls = _Calls(deadline_s, calls_per_minute, monotonic, jitter)
-        self._client = httpx.Client(base_url=checked(key, url), headers=_headers(key))
+        self._client = self._connect(base_url=checked(key, url), headers=_headers(key))
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
         """With the key in `CLEARBIT_KEY`. Raises ValueError if it is not set."""
         return cls(os.environ.get(KEY_VARIABLE, ""), **options)
+
+    @property
+    def calls(self) -> int:
+        """Requests sent since the start, retries included."""
+        return self._calls.sent
+
+
+class Clearbit(_Client):
+    """A provider for threads: `with Clearbit.from_environment() as provider:`."""
+
+    _connect = httpx.Client
 
     def __enter__(self) -> Self:
         return self
@@ -166,11 +179,6 @@ class Clearbit:
 
     def close(self) -> None:
         self._client.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests sent since the start, retries included."""
-        return self._calls.sent
 
     def find(self, domain: str) -> dict[str, Any] | None:
         """What Clearbit knows of a company, or None.
@@ -196,25 +204,10 @@ class Clearbit:
             return error
 
 
-class AsyncClearbit:
+class AsyncClearbit(_Client):
     """As `Clearbit`, for asyncio: `async with AsyncClearbit.from_environment() as provider:`."""
 
-    def __init__(
-        self,
-        key: str,
-        *,
-        url: str = URL,
-        deadline_s: float = DEADLINE_S,
-        calls_per_minute: int = CALLS_PER_MINUTE,
-        monotonic: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._calls = _Calls(deadline_s, calls_per_minute, monotonic, jitter)
-        self._client = httpx.AsyncClient(base_url=checked(key, url), headers=_headers(key))
-
-    @classmethod
-    def from_environment(cls, **options: Any) -> Self:
-        return cls(os.environ.get(KEY_VARIABLE, ""), **options)
+    _connect = httpx.AsyncClient
 
     async def __aenter__(self) -> Self:
         return self
@@ -224,10 +217,6 @@ class AsyncClearbit:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-    @property
-    def calls(self) -> int:
-        return self._calls.sent
 
     async def find(self, domain: str) -> dict[str, Any] | None:
         asking, answer = self._calls.find(domain), None

@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 
     from local.postgres import Postgres
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 USERS, JOBS, COMPANIES = 40, 120, 20
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no server in trouble."""
-    monkeypatch.setattr("cache.link.DEADLINE_S", 30.0)
 
 
 @pytest.fixture(scope="module")
