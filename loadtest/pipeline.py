@@ -36,12 +36,13 @@ _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is
 class Task:
     """A flow under way: who computes for it, who is told when it has ended.
 
-    `answer` is what the flow is sent next, at the end its result; `sends` counts its round trips.
+    `then` begins when it has ended. `answer` is what the flow is sent next, at the end its result; `sends` counts its round trips.
     """
 
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
+    then: list[Task] = field(default_factory=list)
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -91,6 +92,8 @@ class Pipeline:
                 elif isinstance(step, Wait):
                     task.answer = None
                     again.append(task)
+                elif task.then:
+                    tasks += task.then  # in this very round
             if self.is_down:
                 for task, _ in waiting:
                     task.answer = _DOWN
