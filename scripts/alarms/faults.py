@@ -1,7 +1,7 @@
 """What goes wrong, put into the metrics of ordinary days.
 
-How hit rates fall and recover is modelled here from the theory of the load test; the rehearsal replaces these models
-by what the library did on a real server, where it is asked to.
+Where the answer of the cache is the question, a run of the load test gives it (`injected`, see measured.py). The other
+faults are what their causes make of the metrics: every lookup misses, nothing is published, a level is reached.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import numpy as np
 
 from cache.catalog import CATALOG
 from infra.alarms import HITS, MISSES
-from loadtest import scenarios
-from scripts.alarms.scene import DAY, HOUR, RELEASE_MINUTES, Scene, predicted
+from loadtest.faults import Fault as Injected
+from scripts.alarms.scene import DAY, HOUR, RELEASE_MINUTES, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scripts.alarms.series import Series
 
-# A Tuesday at ten, when a week of ordinary days has made the baseline.
-BEGINS: Final = 8 * DAY + 10 * HOUR
-DAYS: Final = 12
+# A Tuesday at 10:20, when a week of ordinary days has made the baseline and the hour's warming is over.
+BEGINS: Final = 8 * DAY + 10 * HOUR + 20
+DAYS: Final = 11
+# A run of the load test begins at the midnight before.
+RUN_AT_S: Final = BEGINS % DAY * 60
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,20 @@ class Fault:
     what: str
     lasts: int
     put: Callable[[Scene, slice], None]
+    # What the load test is told to do at virtual seconds of its run; none: the fault needs no run.
+    injected: tuple[Injected, ...] = ()
     # What the baseline's function does meanwhile: it "runs", has "failed" or is "disabled".
     baseline: str = "runs"
     # Only nodes that burst have CPU credits.
     needs_credits: bool = False
 
-    def scene(self, ordinary: Scene) -> Scene:
-        """A scene of its own with the fault in it."""
-        scene = Scene(ordinary.declared, ordinary.minutes, {key: one.copy() for key, one in ordinary.metrics.items()})
+    def add_to(self, scene: Scene) -> None:
+        """Puts the fault into a scene, whose counts may already be those of a run, and publishes the baseline."""
         during = slice(BEGINS, BEGINS + self.lasts)
         self.put(scene, during)
         running = np.ones(scene.minutes)
         running[during] = self.baseline == "runs"
         scene.publish_baseline(every=running, failing=self.baseline == "failed")
-        return scene
 
 
 def spoil(scene: Scene, cache_type: str, kept: Series) -> None:
@@ -63,19 +65,42 @@ def all_faults() -> tuple[Fault, ...]:
     return (*_of_the_cache(), *_of_the_nodes(), *_of_the_rest())
 
 
+def _nothing(_scene: Scene, _during: slice) -> None:
+    """All of the fault is in the run, or in the baseline."""
+
+
 def _of_the_cache() -> tuple[Fault, ...]:
     return (
         Fault(
-            "warming-stopped", "The hourly warming stops; a day later all it wrote has expired.", 30 * HOUR, _unwarmed
+            "warming-stopped",
+            "The hourly warming does not run for 30 hours.",
+            30 * HOUR,
+            _nothing,
+            (Injected(RUN_AT_S, "warming-stopped", RUN_AT_S + 30 * 3_600),),
         ),
-        Fault("cache-flushed", "FLUSHALL by hand; warming runs at the next full hour.", 1, _flushed),
+        Fault("cache-flushed", "Somebody sends FLUSHALL.", 1, _nothing, (Injected(RUN_AT_S, "flush"),)),
         Fault(
-            "cold-deployment", "A release cannot read what the one before it wrote; warming is run by hand.", 1, _cold
+            "cold-deployment",
+            "A release cannot read what the one before it wrote.",
+            RELEASE_MINUTES,
+            _unpublished,
+            # What cannot be read is as good as gone.
+            (Injected(RUN_AT_S, "flush"),),
         ),
         Fault(
-            "invalidation-storm", "A job rewrites vacancies for two hours: scores go as fast as they come.", 120, _storm
+            "invalidation-storm",
+            "A job updates all vacancies every five minutes, for two hours.",
+            2 * HOUR,
+            _nothing,
+            tuple(Injected(RUN_AT_S + minute * 60, "storm") for minute in range(0, 2 * HOUR, 5)),
         ),
-        Fault("ttl-halved", "A release halves the TTL of every cache type.", 3 * DAY, _halved),
+        Fault(
+            "ttl-halved",
+            "A release halves the TTL of every cache type.",
+            3 * DAY,
+            _nothing,
+            tuple(Injected(RUN_AT_S, "ttl-halved", None, name) for name in CATALOG.names()),
+        ),
         *(_key_bug(name) for name in CATALOG.names()),
         Fault("quiet-night", "Nobody comes between 23:00 and 07:00.", DAY, _nobody),
         Fault("telemetry-lost", "The application may not publish metrics any more.", 3 * HOUR, _unpublished),
@@ -93,6 +118,13 @@ def _key_bug(cache_type: str) -> Fault:
 
 def _of_the_nodes() -> tuple[Fault, ...]:
     return (
+        Fault(
+            "group-lost",
+            "Every node fails: nothing answers for five minutes, then an empty cache.",
+            5,
+            _group_lost,
+            (Injected(RUN_AT_S, "node-lost", RUN_AT_S + 5 * 60),),
+        ),
         Fault("node-lost", "The primary fails; its replica takes over in a minute, a new node comes.", 15, _node_lost),
         Fault("memory-filling", "A kind of entry without a TTL: memory is full after 20 hours.", 26 * HOUR, _filling),
         Fault(
@@ -136,60 +168,18 @@ def _of_the_nodes() -> tuple[Fault, ...]:
 
 
 def _of_the_rest() -> tuple[Fault, ...]:
-    def nothing(_scene: Scene, _during: slice) -> None:
-        """The fault is in the baseline."""
-
     return (
         Fault("site-uncached", "A release puts query strings on the files' names.", 3 * HOUR, _uncached),
         Fault("bucket-closed", "Somebody removes the bucket's policy.", HOUR, _closed),
-        Fault("baseline-denied", "The baseline's role loses its policy.", 6 * HOUR, nothing, "failed"),
-        Fault("baseline-disabled", "The baseline's schedule is disabled.", 6 * HOUR, nothing, "disabled"),
+        Fault("baseline-denied", "The baseline's role loses its policy.", 6 * HOUR, _nothing, baseline="failed"),
+        Fault("baseline-disabled", "The baseline's schedule is disabled.", 6 * HOUR, _nothing, baseline="disabled"),
     )
 
 
-def _since(scene: Scene) -> Series:
-    """Minutes since the fault began."""
-    return np.arange(scene.minutes - BEGINS, dtype=np.float64)
-
-
-def _unwarmed(scene: Scene, during: slice) -> None:
-    without = predicted(warming="off")["match"] / predicted()["match"]
-    kept = 1 - (1 - without) * np.minimum(_since(scene) / DAY, 1)
-    # Once it runs again, everything is written within the hour.
-    kept[during.stop - during.start + HOUR :] = 1
-    spoil(scene, "match", kept)
-
-
-def _flushed(scene: Scene, _during: slice) -> None:
-    _emptied(scene, warm_after=HOUR - BEGINS % HOUR)
-
-
-def _cold(scene: Scene, _during: slice) -> None:
-    _emptied(scene, warm_after=10)
+def _unpublished(scene: Scene, during: slice) -> None:
     for name in CATALOG.names():
         for metric in (HITS, MISSES):
-            scene.count(name, metric)[BEGINS : BEGINS + RELEASE_MINUTES] = np.nan
-
-
-def _emptied(scene: Scene, *, warm_after: int) -> None:
-    """Entries come back as they are asked for, each type at the pace of its visits; warming writes popular scores."""
-    since = _since(scene)
-    popular = scenarios.load("expected").popular_share
-    spoil(scene, "match", np.where(since < warm_after, 0, 1 - (1 - popular) * np.exp(-since / DAY)))
-    for name, pace in (("company", DAY), ("ijp", 2 * DAY), ("session", 10)):
-        spoil(scene, name, 1 - np.exp(-since / pace))
-
-
-def _storm(scene: Scene, during: slice) -> None:
-    spoil(scene, "match", np.full(during.stop - during.start, 0.2))
-
-
-def _halved(scene: Scene, _during: slice) -> None:
-    before = predicted()
-    after = predicted(ttl_s={cache_type.name: cache_type.ttl_s // 2 for cache_type in CATALOG})
-    for cache_type in CATALOG:
-        gone = np.minimum(_since(scene) * 60 / cache_type.ttl_s, 1)
-        spoil(scene, cache_type.name, 1 - gone * (1 - after[cache_type.name] / before[cache_type.name]))
+            scene.count(name, metric)[during] = np.nan
 
 
 def _nobody(scene: Scene, during: slice) -> None:
@@ -200,16 +190,18 @@ def _nobody(scene: Scene, during: slice) -> None:
     scene.site("Requests")[night] = 0
 
 
-def _unpublished(scene: Scene, during: slice) -> None:
-    for name in CATALOG.names():
-        for metric in (HITS, MISSES):
-            scene.count(name, metric)[during] = np.nan
+def _silent(scene: Scene, during: slice, nodes: Sequence[str]) -> None:
+    for metric, values in scene.metrics.items():
+        if any(("CacheClusterId", node) in metric.dimensions for node in nodes):
+            values[during] = np.nan
+
+
+def _group_lost(scene: Scene, during: slice) -> None:
+    _silent(scene, during, scene.nodes)
 
 
 def _node_lost(scene: Scene, during: slice) -> None:
-    for metric, values in scene.metrics.items():
-        if ("CacheClusterId", scene.nodes[0]) in metric.dimensions:
-            values[during] = np.nan
+    _silent(scene, during, scene.nodes[:1])
     for name in CATALOG.names():
         spoil(scene, name, np.zeros(1))
 

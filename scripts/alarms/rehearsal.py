@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.alarms import declared as declared_alarms
-from scripts.alarms import edges, faults
+from scripts.alarms import edges, faults, measured
 from scripts.alarms import scene as scenes
 from scripts.alarms.evaluation import State, evaluate, notified
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scripts.alarms.declared import Alarms
     from scripts.alarms.expectations import Expectations, FaultExpectation
     from scripts.alarms.faults import Fault
+    from scripts.alarms.measured import Run
     from scripts.alarms.scene import Scene
 
 FALSE_ALARM_DAYS: Final = 28
@@ -77,10 +78,10 @@ def rehearse(
     *,
     seed: int,
     days: int = FALSE_ALARM_DAYS,
-    recorded: Mapping[str, Callable[[Scene], Scene]] | None = None,
+    runs: Callable[[Fault], Run],
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Result:
-    """Everything. `recorded` gives by a fault's name what puts a real run's metrics into the scene, instead of a model.
+    """Everything. `runs` gives the load test's run of a fault that needs one.
 
     Raises EvaluationError for an alarm that cannot be evaluated.
     """
@@ -94,8 +95,10 @@ def rehearse(
     result.edge_problems += _unused(expectations)
     for done, fault in enumerate(every):
         progress("faults", done / len(every))
-        put = (recorded or {}).get(fault.name)
-        scene = put(ordinary) if put else fault.scene(ordinary)
+        scene = ordinary.copy()
+        if fault.injected:
+            measured.put(scene, runs(fault))
+        fault.add_to(scene)
         result.rows.append(_row(alarms, prefix, fault, scene, expectations.faults.get(fault.name)))
     result.weeks = days // 7
     result.false_alarms = false_alarms(stack, alarms, days=days, seed=seed)

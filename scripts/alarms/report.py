@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scripts.alarms.rehearsal import Result, Ring, Row
 
 _WIDTH_IN_A_FILE: Final = 140
-# Children of composites, and several nodes that ring alike, are one column.
+# Several nodes that ring alike are one column, and the children of composites page nobody.
 _NODE: Final = re.compile(r"^cache-[0-9-]*\d-")
 _CHILD: Final = re.compile(r"-(floor|drop)$")
 _HOUR, _DAY = 60, 1_440
@@ -84,8 +84,8 @@ def runbook(result: Result, kind: str) -> str:
 def markdown(result: Result) -> str:
     """The matrix as a table for the documentation."""
     lines = [
-        "| fault | what happens | pages | after | clears, after the repair |",
-        "|---|---|---|---|---|",
+        "| fault | what happens | pages | after | clears, after the repair | times |",
+        "|---|---|---|---|---|---|",
     ]
     for row in result.rows:
         rings = grouped(row)
@@ -93,6 +93,7 @@ def markdown(result: Result) -> str:
             ", ".join(f"[{kind}](runbooks/{runbook(result, kind).rpartition('/')[2]})" for kind in rings) or "nothing",
             ", ".join(duration(ring.rang) for ring in rings.values()),
             ", ".join(cleared(ring) for ring in rings.values()),
+            ", ".join(str(ring.times) for ring in rings.values()),
         ]
         lines.append(f"| `{row.fault.name}` | {row.fault.what} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

