@@ -6,8 +6,10 @@ Each person has a `CacheService` of their own on the shared connections: its cou
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
@@ -16,7 +18,7 @@ from cache import CacheService, Stats
 from cache.elasticache import IamCredentials
 from cache.warming import Warmer
 from loadtest import population as populations
-from loadtest import stationary
+from loadtest import scenarios, stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
 from loadtest.errors import LoadTestError, ScenarioError
@@ -221,6 +223,36 @@ class Live:
         except redis.RedisError:  # the application's user may not ask
             return {}
         return info
+
+
+def add_options(parser: Any) -> None:
+    """The options that both of Locust's files have."""
+    add = parser.add_argument
+    add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml", env_var="ROLEFERRY_SCENARIO")
+    add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
+    add("--seed", type=int, default=1, help="seed of the behaviour")
+    add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
+
+
+def for_locust(environment: Any, host: str, **changes: Any) -> Live:
+    """What one of Locust's processes needs, by its options; ends the process with one sentence if it cannot be had.
+
+    `changes` are settings instead of the scenario's, where they are not None.
+    """
+    options = environment.parsed_options
+    fire = environment.events.request.fire
+
+    def request(name: str, milliseconds: float) -> None:
+        fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
+
+    try:
+        scenario = scenarios.load(options.scenario, Path(options.scenarios))
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Live(scenario.changed(**given), options.seed, options.layout, host, request, options.iam)
+    except LoadTestError as error:
+        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(int(error.exit_code))
 
 
 def hits_of(counted: CountsByPerson, catalog: Catalog) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,6 @@ master, which ends the test at the first step that is not reached.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, perf_counter, process_time, time
@@ -18,9 +17,9 @@ from locust import User, constant, events, task
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import scenarios, terminal
-from loadtest.errors import ExitCode, LoadTestError
-from loadtest.live import REQUEST_NAMES, Live, hits_of
+from loadtest import terminal
+from loadtest.errors import ExitCode
+from loadtest.live import REQUEST_NAMES, Live, add_options, for_locust, hits_of
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 
 _TALLY = "roleferry_tally"
@@ -48,12 +47,8 @@ _run = _Run()
 
 @events.init_command_line_parser.add_listener
 def _options(parser: Any) -> None:
+    add_options(parser)
     add = parser.add_argument
-    add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml")
-    add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
-    add("--seed", type=int, default=1)
-    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
-    add("--layout", choices=["hash", "keys"], default="hash")
     add("--steps", default="200,400,800,1600,3200", help="operations a second, step after step")
     add("--step-seconds", type=float, default=15.0)
     add("--limit-ms", type=float, default=50.0, help="p99 from the due time that ends the test")
@@ -63,22 +58,7 @@ def _options(parser: Any) -> None:
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, WorkerRunner):
-        _connect(environment)
-
-
-def _connect(environment: Any) -> None:
-    options = environment.parsed_options
-    fire = environment.events.request.fire
-
-    def request(name: str, milliseconds: float) -> None:
-        fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
-
-    try:
-        scenario = scenarios.load(options.scenario, Path(options.scenarios))
-        _run.live = Live(scenario, options.seed, options.layout, environment.host, request, options.iam)
-    except LoadTestError as error:
-        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(int(error.exit_code))
+        _run.live = for_locust(environment, environment.host)
 
 
 def _rates(options: Any) -> list[float]:
@@ -92,7 +72,7 @@ def _begin(environment: Any, **_: Any) -> None:
         gevent.sleep(0.01)
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
-        _connect(environment)
+        _run.live = for_locust(environment, environment.host)
     workers = max(options.processes or 1, options.expect_workers or 1)
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
     _run.mix = Mix(_run.live.scenario, _run.live.people, options.seed + index)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import sys
 from itertools import count
-from pathlib import Path
 from random import Random
 from time import time
 from typing import Any
@@ -18,9 +17,9 @@ import gevent
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import scenarios, terminal, verdict, webtab
-from loadtest.errors import ExitCode, LoadTestError
-from loadtest.live import CountsByPerson, Live, hits_of
+from loadtest import terminal, verdict, webtab
+from loadtest.errors import ExitCode
+from loadtest.live import CountsByPerson, Live, add_options, for_locust, hits_of
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
 from loadtest.webtab import HitRates
@@ -48,12 +47,8 @@ _run = _Run()
 
 @events.init_command_line_parser.add_listener
 def _options(parser: Any) -> None:
+    add_options(parser)
     add = parser.add_argument
-    add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml", env_var="ROLEFERRY_SCENARIO")
-    add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
-    add("--seed", type=int, default=1, help="seed of the behaviour")
-    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
-    add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
     add("--sessions-per-user-day", type=float, help="instead of the scenario's: real days are long")
     add("--stationary-start", action="store_true", help="write the stationary state first, so that rates are judged")
 
@@ -85,19 +80,8 @@ def _check_port(host: str, port: int) -> None:
 
 def _connect(environment: Any) -> None:
     options = environment.parsed_options
-    fire = environment.events.request.fire
-
-    def request(name: str, milliseconds: float) -> None:
-        fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
-
-    try:
-        scenario = scenarios.load(options.scenario, Path(options.scenarios))
-        if options.sessions_per_user_day is not None:
-            scenario = scenario.changed(sessions_per_user_day=options.sessions_per_user_day)
-        _run.live = Live(scenario, options.seed, options.layout, environment.host or Person.host, request, options.iam)
-    except LoadTestError as error:
-        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(int(error.exit_code))
+    host = environment.host or Person.host
+    _run.live = for_locust(environment, host, sessions_per_user_day=options.sessions_per_user_day)
     _run.is_stationary = options.stationary_start
 
 

@@ -162,8 +162,8 @@ class _Driver(Driver):
         progress("virtual time", 1.0)
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
-        # A login is answered before its page asks for the session.
-        logins: list[Task] = []
+        # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
+        logins: dict[int, Task] = {}
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
@@ -175,8 +175,13 @@ class _Driver(Driver):
                 if operation.action in _INVALIDATING:
                     self._active(now)[1] += 1
                 for call in self._platform.calls(operation, START_EPOCH_S + now):
-                    (logins if call.call is Call.START_SESSION else tasks).append(self.task(call))
-        self.pipeline.run(logins)
+                    task = self.task(call)
+                    if call.call is Call.GET_SESSION and call.user in logins:
+                        logins[call.user].then.append(task)
+                        continue
+                    if call.call is Call.START_SESSION:
+                        logins[call.user] = task
+                    tasks.append(task)
         self.pipeline.run(tasks)
 
     def session_done(self, call: CacheCall, task: Task) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import report
+from loadtest import reference, report
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode, ScenarioError
 
@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--connections", type=int, default=50, help="operations at once, over all processes (default: 50)")
     add("--processes", type=int, default=1, help="load generators on this machine (default: 1)")
     add("--workers", type=int, default=0, metavar="N", help="wait for N workers on other machines instead")
+    add("--reference", action="store_true", help="first compare the library's batches with GETs over raw sockets")
     add("--report", type=Path, default=Path("report"), metavar="DIR", help="where to write live.json (default: report)")
 
 
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     _check(options)
     common.load_scenario(options)
     report.check_folder(options.report)
+    if options.reference:
+        print(reference.compare(options.host), flush=True)
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", options.host, "-u", str(options.connections), "-r", str(options.connections)]
     command += ["--scenario", options.scenario, "--scenarios", str(options.scenarios), "--layout", options.layout]

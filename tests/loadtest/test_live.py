@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from cache import CATALOG
-from loadtest import population, scenarios
+from loadtest import population, reference, scenarios
 from loadtest.__main__ import main
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 from loadtest.traffic import Call
@@ -142,6 +143,26 @@ def test_a_wrong_sign_in_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFix
 
     assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", "app"]) == 2
     assert "--iam is 'app'; write USER:CACHE:REGION" in capfd.readouterr().err
+
+
+def test_batches_beat_single_gets_over_raw_sockets() -> None:
+    """Three times and more on a quiet machine; here only that batches win, whatever else it does."""
+    with Valkey() as server:
+        found = reference.compare(server.url, round_s=0.2)
+        left = redis.Redis.from_url(server.url)
+        keys = left.dbsize()
+        left.close()
+
+    assert found.ratio > 1
+    assert "times the" in str(found)
+    assert keys <= 1  # the jobs' generations
+
+
+def test_a_reference_needs_a_plain_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = ["--host", "rediss://127.0.0.1:1"]
+
+    assert main(["live", *host, "--reference", "--report", str(tmp_path)]) == 2
+    assert "--reference needs a server without TLS and password" in capsys.readouterr().err
 
 
 def test_the_tab_shows_targets_and_stretches() -> None:
