@@ -147,8 +147,9 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
             metric_math.drop(guard=metric_math.guard_lookups(cache_type, catalog, points=metric_math.DROP_POINTS)),
             ABOVE,
             metric_math.DROP_POINTS,
+            # Rings at once, and ends when two hours are fine: a rate that creeps back would page again and again.
             1,
-            1,
+            2,
             pages=False,
         )
         yield Alarm(

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cache.catalog import CacheType, Catalog
 
-# CloudWatch keeps these periods free of the limits that shorter ones have.
-_PERIODS_S: Final = (300, 900, 3_600)
+# Shorter ones are so noisy that a rate which creeps back over its floor, for days after a flush, would page all along;
+# what falls deep is told by the drop within minutes.
+_PERIODS_S: Final = (900, 3_600)
 # The share of daytime windows that may have less traffic than the guard. The requirement is 5 %.
 _CLOSED_SHARE: Final = 0.01
 # Standard errors between target and floor; with several periods of several needed, chance alone does not ring.
 _STANDARD_ERRORS: Final = 2
 # With fewer lookups one miss moves a rate by more than six points, however rare misses are.
 _LEAST_LOOKUPS: Final = 16
-# An alarm looks back half an hour at least, and rings when two thirds of it were low.
-_LOOK_BACK_S: Final = 1_800
-_LEAST_PERIODS: Final = 3
+# Two thirds of them must be low.
+_PERIODS: Final = 6
 DROP_PERIOD_S: Final = 3_600
 DROP_POINTS: Final = 10
 
@@ -48,8 +48,7 @@ def watch(cache_type: CacheType, catalog: Catalog, *, floor_percent: float) -> W
         views = cache_type.lookups_per_minute_day / batch * period_s / 60
         if poisson_quantile(views, _CLOSED_SHARE) * batch >= guard:
             break
-    periods = max(_LEAST_PERIODS, _LOOK_BACK_S // period_s)
-    return Watch(period_s, guard, datapoints=periods * 2 // 3, periods=periods)
+    return Watch(period_s, guard, datapoints=_PERIODS * 2 // 3, periods=_PERIODS)
 
 
 def lookups_per_view(cache_type: CacheType, catalog: Catalog) -> int:

@@ -1,8 +1,9 @@
 """What the cache holds by type, by sampling; evictions and the slow log.
 
-Asks for random keys, a bounded number of them, and never walks the keyspace. Give it the reader endpoint: a primary
-that has replicas is left alone. Sessions and other contents are not read. A user that signs in with a password gets
-it from the URL in the variable CACHE_URL, which is not printed.
+Asks for random keys, a bounded number of them, and never walks the keyspace. Contents are not read. With the stack's
+outputs it signs in at the reader endpoint as the operator, by IAM; in cluster mode it reports on one node. With a URL
+it goes there, and leaves a primary alone that has replicas. A password belongs into the variable CACHE_URL, which is
+not printed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cache.catalog import CATALOG, DAY
+from cache.elasticache import IamCredentials
 from scripts import common
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _EXIT_CODES: Final = "exit codes: 0 a report; 1 an error; 2 wrong usage, or a pr
 # One round trip each; small enough to be a matter of microseconds for the server.
 _CHUNK: Final = 100
 _SLOW_ENTRIES: Final = 10
+_TIMEOUT_S: Final = 5
 # Of `MEMORY USAGE`: fields of a hash that are looked at. All scores of a user are alike.
 _NESTED_SAMPLES: Final = 5
 _OTHER: Final = "other"
@@ -166,7 +169,6 @@ def _slow(client: redis.Redis) -> list[Slow] | None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    url = _url(options)
     earlier = None
     if options.since:
         try:
@@ -174,7 +176,7 @@ def _show(options: argparse.Namespace) -> int:
         except (OSError, ValueError) as error:
             raise common.UsageError(f"--since {options.since} cannot be read: {error}.") from None
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        with _client(options) as client:
             report = take(client, sample=options.sample, now=int(time.time()))
     except ValueError as error:
         raise common.UsageError(f"the URL of the cache cannot be used: {error}.") from None
@@ -188,11 +190,26 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _url(options: argparse.Namespace) -> str:
-    url = options.url or os.environ.get("CACHE_URL")
-    if not url:
-        raise common.UsageError("give --url, or set CACHE_URL.")
-    return str(url)
+def _client(options: argparse.Namespace) -> redis.Redis:
+    if not options.outputs:
+        url = options.url or os.environ.get("CACHE_URL")
+        if not url:
+            raise common.UsageError("give --outputs, --url, or set CACHE_URL.")
+        return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    outputs = common.stack_outputs(options.outputs)
+    lacking = {"operator_user_name", "replication_group_id", "region", "cache_endpoint", "port"} - outputs.keys()
+    if lacking:
+        raise common.UsageError(f"--outputs {options.outputs} lacks {', '.join(sorted(lacking))}.")
+    return redis.Redis(
+        host=outputs.get("reader_endpoint") or outputs["cache_endpoint"],
+        port=outputs["port"],
+        ssl=True,
+        credential_provider=IamCredentials(
+            outputs["operator_user_name"], outputs["replication_group_id"], outputs["region"]
+        ),
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+    )
 
 
 def _print(report: Report, growth: dict[str, float] | None) -> None:
@@ -232,7 +249,8 @@ def _print(report: Report, growth: dict[str, float] | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = common.parser("cache_report", __doc__, _EXIT_CODES)
     add = parser.add_argument
-    add("--url", help="redis:// or rediss:// of a replica (default: the variable CACHE_URL)")
+    add("--outputs", type=Path, metavar="FILE", help="what `pulumi stack output --json` printed")
+    add("--url", help="instead: redis:// or rediss:// of a replica (default: the variable CACHE_URL)")
     add("--sample", type=common.from_number(100, 100_000), default=2_000, help="keys to look at (default: 2000)")
     add("--since", type=Path, metavar="FILE", help="an earlier report of --json, to tell the growth")
     add("--json", action="store_true", help="print JSON instead of the table")

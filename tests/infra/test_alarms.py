@@ -179,10 +179,10 @@ def test_rates_decide_period_and_guard() -> None:
     }
 
     assert {name: (watch.period_s, watch.datapoints, watch.periods) for name, watch in watches.items()} == {
-        "match": (900, 2, 3),
-        "company": (900, 2, 3),
-        "ijp": (300, 4, 6),
-        "session": (300, 4, 6),
+        "match": (900, 4, 6),
+        "company": (900, 4, 6),
+        "ijp": (900, 4, 6),
+        "session": (900, 4, 6),
     }
 
 

@@ -147,7 +147,7 @@ def test_wrong_usage_and_an_unreachable_server_are_told(
 ) -> None:
     monkeypatch.delenv("CACHE_URL", raising=False)
     assert cache_report.main([]) == 2
-    assert "give --url" in capsys.readouterr().err
+    assert "give --outputs, --url" in capsys.readouterr().err
     assert cache_report.main(["--url", "http://x"]) == 2
     assert "cannot be used" in capsys.readouterr().err
     assert cache_report.main(["--url", f"unix://{tmp_path}/nobody"]) == 1
@@ -155,3 +155,25 @@ def test_wrong_usage_and_an_unreachable_server_are_told(
     (tmp_path / "no.json").write_text("{}")
     assert cache_report.main(["--url", "redis://127.0.0.1:1", "--since", str(tmp_path / "none.json")]) == 2
     assert "--since" in capsys.readouterr().err
+
+
+def test_outputs_sign_the_operator_in_at_the_reader(tmp_path: Path) -> None:
+    file = tmp_path / "outputs.json"
+    outputs = {
+        "reader_endpoint": "replica.example",
+        "cache_endpoint": "master.example",
+        "port": 6379,
+        "region": "us-east-1",
+        "replication_group_id": "roleferry-prod-cache",
+        "operator_user_name": "roleferry-prod-operator",
+    }
+    file.write_text(json.dumps(outputs))
+
+    with cache_report._client(cache_report._parser().parse_args(["--outputs", str(file)])) as client:
+        options = client.connection_pool.connection_kwargs
+        assert client.connection_pool.connection_class is redis.SSLConnection
+
+    assert (options["host"], options["port"]) == ("replica.example", 6379)
+    assert options["credential_provider"].user == "roleferry-prod-operator"
+    file.write_text(json.dumps({"port": 6379}))
+    assert cache_report.main(["--outputs", str(file)]) == 2
