@@ -323,10 +323,6 @@ KINDS: Final[dict[str, Kind]] = {
         # A deleted key is kept for its window; for us it is gone.
         found="[KeyMetadata][?KeyState!='PendingDeletion'] | [0]",
         seen={"description": "Description"},
-        changes={
-            "policy": Call("kms", "PutKeyPolicy", {"KeyId": "{id}", "PolicyName": "default", "Policy": "{policy}"}),
-            "description": Call("kms", "UpdateKeyDescription", {"KeyId": "{id}", "Description": "{description}"}),
-        },
         delete=(
             Call("kms", "ScheduleKeyDeletion", {"KeyId": "{id}", "PendingWindowInDays": "{deletionWindowInDays}"}),
         ),

@@ -293,7 +293,8 @@ def test_the_application_signs_in_by_iam_and_does_what_it_may(layout: str, prod_
         # Each of them is used, by tests/behaviour/test_access.py; the server must permit no other.
         permitted = {word[1:] for word in server.acl_getuser(user)["commands"] if word.startswith("+")}
         assert permitted == set(access.APPLICATION_COMMANDS)
-    with contextlib.closing(redis.Redis.from_url(url, credential_provider=credentials)) as client:
+    client: Any = redis.Redis.from_url(url, credential_provider=credentials)
+    with contextlib.closing(client):
         for refused in (("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("GET", "report:7")):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*refused)
