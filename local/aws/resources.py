@@ -19,7 +19,7 @@ from infra.translations import TRANSLATIONS, limits
 from infra.translations.base import Call, tag_list
 from local.aws import acts, caches, judge
 from local.aws.cloud import ACCOUNT, RefusedError
-from local.aws.kinds import KINDS
+from local.aws.kinds import KINDS, Record
 from local.aws.wire import UNKNOWN, is_unknown
 
 if TYPE_CHECKING:
@@ -40,18 +40,6 @@ _PROVIDERS_OWN: Final = frozenset(
 
 class UnknownTypeError(LookupError):
     """A resource type that is not in the tables."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A resource that exists: its inputs in plain form, and what was computed for it."""
-
-    type: str
-    id: str
-    urn: str
-    region: str
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
 
 
 @dataclass(frozen=True)
