@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from local.workspace import Workspace
 
-# Few people who come often: a minute of theirs has lookups enough for a verdict, on any machine.
-_TRAFFIC = ("--scenario", "small", "--users", "400", "--spawn-rate", "400", "--run-time", "60s")
-_OFTEN = ("--sessions-per-user-day", "2000")
+_TRAFFIC = ("--scenario", "rehearsal", "--users", "2000", "--spawn-rate", "100", "--run-time", "90s")
 # A rehearsal ends with nothing left; what is protected could not be deleted.
 _UNPROTECTED = {"roleferry-cache:protectData": False}
 
@@ -56,7 +54,6 @@ def _load_test(workspace: Workspace, report: Path, locust: Sequence[str]) -> int
         *("--iam", ":".join((found["app_user_name"], found["replication_group_id"], found["region"]))),
         *("--only-summary", "--stationary-start", "--html", str(report / "load-test.html")),
         *_TRAFFIC,
-        *_OFTEN,
         *locust,
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}

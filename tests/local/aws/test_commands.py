@@ -103,7 +103,7 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     short = ("-u", "40", "-r", "40", "-t", "2s")
     report = ("--report", str(tmp_path / "report"))
     rehearsed = machine.local("rehearse", "--stack", "scale-up", "--keep", *report, "--", *short, check=5)
-    assert "40 of the scenario's 400 users took part" in rehearsed.stdout
+    assert "40 of the scenario's 2000 users took part" in rehearsed.stdout
     assert "match.list" in (tmp_path / "report" / "load-test.html").read_text()
     outputs = json.loads(machine.local("outputs", "--stack", "scale-up", "--json").stdout)
     local = outputs.pop("local")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.translations import TRANSLATIONS
+from infra.translations import TRANSLATIONS, limits
 from local.aws import judge
 from local.aws.kinds import KINDS
+from local.aws.resources import Resources
 from local.aws.wire import UNKNOWN
 
 if TYPE_CHECKING:
@@ -74,3 +75,17 @@ def test_a_missing_property_is_told(stacks: dict[str, Declared]) -> None:
     inputs = {key: value for key, value in policy.inputs.items() if key != "policy"}
 
     assert [f.reason for f in judge.failures(policy.type, inputs)] == ["policy is not set: it is required."]
+
+
+def test_every_property_that_changes_in_place_has_a_request(stacks: dict[str, Declared]) -> None:
+    for resource in stacks["prod"].resources:
+        if resource.is_component:
+            continue
+        in_place = sorted(resource.inputs.keys() - TRANSLATIONS[resource.type].replaces)
+        outputs = dict.fromkeys(KINDS[resource.type].outputs, "arn:aws:iam::123456789012:policy/made-up")
+        facts = {**resource.inputs, **outputs, "id": "arn:aws:iam::123456789012:policy/made-up"}
+
+        for key in in_place:
+            for call in Resources.changes(resource.type, [key], facts, resource.inputs):
+                wrong = [str(problem) for problem in limits.problems(call) if "arn:aws:" not in str(problem)]
+                assert not wrong, f"{resource.urn} {key}: {wrong}"

@@ -162,3 +162,22 @@ def test_after_cancel_nothing_is_made_until_the_next_command(provider: Any, loca
 
     provider.Handshake(provider_pb2.ProviderHandshakeRequest())
     assert provider.Create(key).id
+
+
+def test_a_name_is_taken_once_and_what_a_dead_command_left_is_made_anew(provider: Any, local_aws: LocalAws) -> None:
+    def create(urn: str) -> Any:
+        return provider.Create(
+            provider_pb2.CreateRequest(
+                urn=urn,
+                type="aws:cloudwatch/dashboard:Dashboard",
+                name="d",
+                properties=wire.message({"dashboardName": "one", "dashboardBody": '{"widgets": []}'}),
+            )
+        )
+
+    create("urn:pulumi:first")
+    with pytest.raises(grpc.RpcError, match="Dashboard one exists already, as urn:pulumi:first"):
+        create("urn:pulumi:second")
+    assert create("urn:pulumi:first").id == "one"
+
+    assert len(local_aws.resources) == 1
