@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ OPERATIONS: Final = {
 # Up to here a number is a time in seconds (the year 5138), in milliseconds up to a thousand times as much.
 _SECONDS_BELOW: Final = 1e11
 _SHOWN: Final = 3
+_READ_BYTES: Final = 1 << 18
 _KEYS: Final = (
     ("match", re.compile(r"match:(\d+):(\d+)")),
     ("company", re.compile(r"company:()(\d+):enrichment")),
@@ -71,16 +73,24 @@ class AccessLog:
     lines: int = 0
     malformed: int = 0
     examples: list[str] = field(default_factory=list)
+    _raw: IO[bytes] | None = None
+
+    def share_read(self) -> float:
+        """How much of the file was read, from 0 to 1."""
+        size = self.path.stat().st_size
+        return self._raw.tell() / size if size and self._raw and not self._raw.closed else 0.0
 
     def groups(self) -> Iterator[Group]:
         """The calls in the file's order. Raises ScenarioError for a file that is none, TruncatedError at a bad end."""
         try:
-            with _opened(self.path) as text:
+            with self.path.open("rb") as self._raw, _opened(self._raw, self.path.name) as text:
                 yield from self._groups(text)
-        except (EOFError, zlib.error, zstandard.ZstdError):
+        except (EOFError, zlib.error):
             raise TruncatedError(f"{self.path.name} ends in the middle, behind line {self.lines:,}.") from None
         except gzip.BadGzipFile:
             raise ScenarioError(f"{self.path.name} is no gzip file.") from None
+        except zstandard.ZstdError:
+            raise ScenarioError(f"{self.path.name} is no zstd file, or a broken one.") from None
         except OSError as error:
             raise ScenarioError(f"{self.path}: {error.strerror or error}.") from None
         except UnicodeDecodeError:
@@ -172,10 +182,40 @@ class AccessLog:
             )
 
 
-def _opened(path: Path) -> IO[str]:
-    opener: Any = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix, open)
-    opened: IO[str] = opener(path, "rt", encoding="utf-8", newline="\n")
-    return opened
+def _opened(raw: IO[bytes], raw_name: str) -> IO[str]:
+    if raw_name.endswith(".gz"):
+        return gzip.open(raw, "rt", encoding="utf-8", newline="\n")
+    if raw_name.endswith(".zst"):
+        return io.TextIOWrapper(io.BufferedReader(_Zstandard(raw)), encoding="utf-8", newline="\n")
+    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+
+
+class _Zstandard(io.RawIOBase):
+    """Reads frames one after the other, and raises EOFError at an end in the middle, as gzip does."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._rest = b""
+        self._is_fresh = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            packed = (self._frame.unused_data if self._frame.eof else b"") or self._raw.read(_READ_BYTES)
+            if not packed:
+                if self._frame.eof or self._is_fresh:
+                    return 0
+                raise EOFError
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._is_fresh = False
+            self._rest = self._frame.decompress(packed)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
 
 
 def _is_time(text: str) -> bool:

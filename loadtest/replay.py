@@ -111,7 +111,7 @@ class _Replay:
                 self._driver.move(now)
             self._add(group)
             if number % _PROGRESS_EVERY == 0:
-                progress(f"{self._log.lines:,} lines replayed", 0.0)
+                progress("replaying", self._log.share_read())
         self._carry_out()
         self._driver.sample_memory(hour + 1)
         if first_s is None:

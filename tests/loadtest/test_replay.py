@@ -132,6 +132,24 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
     assert groups(tmp_path / "log.csv.gz") == groups(tmp_path / "log.csv.zst") == [Group(5, "ijp", "get", 7, [])]
 
 
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_compressed_file_that_ends_in_the_middle_is_noticed(tmp_path: Path, suffix: str) -> None:
+    text = (HEAD + "".join(f"{second},ijp,{second * 7919 % 1000},,get\n" for second in range(20_000))).encode()
+    whole = gzip.compress(text) if suffix == "gz" else zstandard.compress(text)
+    log = AccessLog(tmp_path / f"log.csv.{suffix}")
+    log.path.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(accesslog.TruncatedError, match="ends in the middle, behind line "):
+        list(log.groups())
+
+
+def test_frames_behind_each_other_are_one_file(tmp_path: Path) -> None:
+    """As a log that is compressed again and again, or by several threads."""
+    (tmp_path / "log.csv.zst").write_bytes(zstandard.compress(HEAD.encode()) + zstandard.compress(b"5,ijp,7,,get\n"))
+
+    assert groups(tmp_path / "log.csv.zst") == [Group(5, "ijp", "get", 7, [])]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
