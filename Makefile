@@ -8,7 +8,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test soak
+.PHONY: help setup validate test soak audit example rehearse
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,20 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest $(ARGS)
 
-soak: $(READY) ## what is too long for `test`: stale reads looked for by many clients, 100,000 users loaded, alarms rehearsed on new runs
+soak: $(READY) ## what is too long for `test`: stale reads, 100,000 users, a million rows, alarms on new runs
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
 	@.venv/bin/python -m loadtest size --users 100000
+	@.venv/bin/python -m tests.cache.test_postgres_source
 	@.venv/bin/python -m scripts.rehearse_alarms --stack prod --fresh --runs report/runs
+
+example: $(READY) ## run the example application on a database, a cache and an enrichment stand-in of its own
+	@.venv/bin/python -m examples $(ARGS)
+
+rehearse: $(READY) ## the stack on this machine: up, warm, load test, report, destroy; needs the command pulumi
+	@.venv/bin/python -m local rehearse $(ARGS)
+
+audit: $(READY) $(filter .tools/%,$(UV)) ## run Checkov and Prowler on what the stacks declare
+	@.venv/bin/python -m tests.audit --uv $(UV) $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2

@@ -15,6 +15,7 @@ from benchmarks import report
 from benchmarks.hits import batch, in_flight, one_hit
 from benchmarks.invalidation import invalidate
 from benchmarks.memory import memory
+from benchmarks.near import near
 from benchmarks.outage import outage
 from benchmarks.stampede import stampede
 from benchmarks.warming import warm
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BENCHMARKS: Final = {
-    each.__name__: each for each in (one_hit, batch, in_flight, invalidate, warm, memory, stampede, outage)
+    each.__name__: each for each in (one_hit, batch, near, in_flight, invalidate, warm, memory, stampede, outage)
 }
 README: Final = Path(__file__).with_name("README.md")
 

@@ -23,7 +23,7 @@ _DRIFT_PER_DAY: Final = 0.10
 
 def memory(*, quick: bool) -> list[Figure]:
     """Bytes of the server's `used_memory` per score that a list view gets."""
-    users, drifting, days = (50, 20, 3) if quick else (10_000, 500, 30)
+    users, drifting, days = (50, 20, 3) if quick else (10_000, 1_000, 30)
     ours, peers = asyncio.run(_fresh(users))
     drifted = _drifted(drifting, days)
     return [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cache.async_link import AsyncPool, Deadline, own_deadlines, read_reply
 from cache.cluster import Router
 from cache.link import DEADLINE_S, pack
+from cache.replies import NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,8 @@ class AsyncClusterLink:
                 connection = await pool.take()
                 taken[address] = pool, connection
                 await connection.send_packed_command(pack(batch), check_health=False)
+        except TimeoutError as error:
+            return error if address in taken else NoConnectionError()
         except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
             return error
         return None

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from cache.gate import Gate
 from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
 from cache.pool import CONNECT_AT_ONCE, LIFE_S
-from cache.replies import TROUBLE
+from cache.replies import TROUBLE, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -243,15 +243,21 @@ class AsyncLink:
         self._has_failed = True
 
     async def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
-        async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
-            connection = await self._pool.take()
-            try:
-                await connection.send_packed_command(pack(batch), check_health=False)
-                answers = [await read_reply(connection) for _ in batch]
-            except BaseException:
-                await self._pool.drop(connection)
-                raise
-            operation.spent_s += deadline.spent_s
+        connection = None
+        try:
+            async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
+                connection = await self._pool.take()
+                try:
+                    await connection.send_packed_command(pack(batch), check_health=False)
+                    answers = [await read_reply(connection) for _ in batch]
+                except BaseException:
+                    await self._pool.drop(connection)
+                    raise
+                operation.spent_s += deadline.spent_s
+        except TimeoutError:
+            if connection is None:
+                raise NoConnectionError from None
+            raise
         if self._pool.is_current(connection):
             self._pool.give(connection)
         else:

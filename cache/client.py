@@ -68,11 +68,12 @@ class Target:
 
     @classmethod
     def _of_cluster(cls, client: Any) -> Target:
-        first = client.startup_nodes[0]
-        node = first if isinstance(client, redis.asyncio.RedisCluster) else first.redis_connection.connection_pool
+        if isinstance(client, redis.asyncio.RedisCluster):
+            node = client.startup_nodes[0]
+        else:
+            node = client.get_default_node().redis_connection.connection_pool
         options = connection_options(node.connection_kwargs)
-        # The client's own asks for replicas, which the library never reads.
-        options["redis_connect_func"] = getattr(client, "user_on_connect_func", None)
+        options.pop("redis_connect_func", None)  # asks for reading from replicas, which the library never does
         seeds = tuple((each.host, int(each.port)) for each in client.startup_nodes)
         return cls(node.connection_class, options, node.max_connections, seeds, client.nodes_manager.address_remap)
 

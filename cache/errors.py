@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class InvalidKeyError(ValueError):
-    """An id or key that could be mixed up with another key."""
+    """An id or key that could be mixed up with another key, or too many ids for one call."""
 
 
 class UncacheableError(TypeError):

@@ -625,7 +625,7 @@ def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: l
 
 
 def ids(values: Iterable[int]) -> list[int]:
-    """Distinct job ids in their order. Raises InvalidKeyError for what is no id."""
+    """Distinct job ids in their order. Raises InvalidKeyError for what is no id, and for more than 2,000."""
     identifiers = list(values)
     keys.check_ids("job_id", identifiers)  # before equals fall together: True is 1
     return list(dict.fromkeys(identifiers))

@@ -9,7 +9,7 @@ from redis.exceptions import AskError
 
 from cache import commands, replies
 from cache.commands import Unavailable
-from cache.replies import TROUBLE
+from cache.replies import TROUBLE, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -113,7 +113,8 @@ class Gate:
         return is_applied
 
     def _failed(self, error: Exception) -> None:
-        self._on_failure()
+        if not isinstance(error, NoConnectionError):
+            self._on_failure()
         self._pending.primary_may_have_changed(self._serves)
         replies.note_trouble(error)
         if self._breaker.failed():

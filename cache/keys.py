@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_ID: Final = 2**63 - 1
 JOB_GENERATIONS: Final = "job:generations"
+# The server's scripts take some 8,000 words; a list has a hundred jobs, and a user's hash keeps 500.
+MAX_JOBS_PER_CALL: Final = 2_000
 WARMED_LISTS: Final = "warming:lists"
 WARMING_RUN: Final = "warming:run"
 
@@ -42,7 +44,9 @@ def warm_stamp(user_id: int) -> str:
 
 
 def check_ids(name: str, identifiers: list[int]) -> None:
-    """Raises InvalidKeyError for the first that is no id. At once, because a list has a hundred."""
+    """Raises InvalidKeyError for the first that is no id, and for too many. At once, because a list has a hundred."""
+    if len(identifiers) > MAX_JOBS_PER_CALL:
+        raise InvalidKeyError(f"{len(identifiers)} {name}s in one call; at most {MAX_JOBS_PER_CALL}. Split the list.")
     if identifiers and (set(map(type, identifiers)) != {int} or min(identifiers) < 0 or max(identifiers) > MAX_ID):
         for identifier in identifiers:
             checked(name, identifier)

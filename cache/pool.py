@@ -10,9 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from cache.replies import TROUBLE
+from cache.replies import TROUBLE, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +50,7 @@ class Pool:
         self._drop_idle()
 
     def take(self, timeout_s: float) -> Connection:
-        """Raises what connecting raised, or redis.TimeoutError."""
+        """Raises what connecting raised, or NoConnectionError."""
         while True:
             try:
                 connection, since = self._idle.pop()
@@ -117,7 +116,7 @@ class Pool:
                         threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
                     left_s = give_up_at - time.monotonic()
                     if left_s <= 0 or not self._changed.wait(left_s):
-                        raise RedisTimeoutError("no connection was free in time")
+                        raise NoConnectionError
             finally:
                 self._waiting -= 1
 
@@ -127,7 +126,7 @@ class Pool:
             connection = self._make()
             connection.cache_epoch = epoch
             connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
-            connection.connect()
+            _connect(connection)
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
             with self._changed:
                 if epoch == self._epoch:
@@ -144,6 +143,15 @@ class Pool:
                 self._idle.append((connection, time.monotonic()))
                 return
         connection.disconnect()
+
+
+def _connect(connection: Connection) -> None:
+    # A reply of the handshake may take as long as connecting: TLS and a token are no lookup.
+    reply_timeout_s = connection.socket_timeout
+    connection.socket_timeout = connection.socket_connect_timeout
+    connection.connect()
+    connection.socket_timeout = reply_timeout_s
+    connection.update_current_socket_timeout(-1)  # takes over what is set now
 
 
 def _is_usable(connection: Connection) -> bool:

@@ -17,6 +17,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache import commands
 from cache.commands import Unavailable
@@ -59,6 +60,13 @@ _SHAPES: Final[dict[Word, tuple[tuple[type, ...], int]]] = {
 
 class NonsenseError(RedisError):
     """A reply that the command cannot have: the connection is out of step, or this is no Valkey."""
+
+
+class NoConnectionError(RedisTimeoutError):
+    """None was free in time: that says nothing against those that there are, nor against one that is being made."""
+
+    def __init__(self) -> None:
+        super().__init__("no connection was free in time")
 
 
 class InTroubleError(RedisError):

@@ -1,4 +1,4 @@
-"""`pulumi up` runs this without arguments; `python -m infra cost --stack prod` prints what the stack costs a month."""
+"""`pulumi up` runs this without arguments; `python -m infra cost` and `python -m infra picture` need no Pulumi."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cache.catalog import CATALOG
-from infra import cost, program, settings
+from infra import cost, dashboard, picture, program, settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,8 +16,12 @@ def main(argv: list[str]) -> int:
     """The command line's exit code: 0, or 2 for wrong usage or settings."""
     parser = argparse.ArgumentParser(prog="python -m infra", description="RoleFerry's AWS stack, without Pulumi's CLI.")
     commands = parser.add_subparsers(dest="command", required=True)
-    priced = commands.add_parser("cost", help="print the monthly cost by resource")
-    priced.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
+    for name, does in (
+        ("cost", "print the monthly cost by resource"),
+        ("picture", "print the dashboard's layout as SVG, as in docs/dashboard.svg"),
+    ):
+        command = commands.add_parser(name, help=does)
+        command.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
     arguments = parser.parse_args(argv)
     file = ROOT / f"Pulumi.{arguments.stack}.yaml"
     if not file.is_file():
@@ -29,7 +33,10 @@ def main(argv: list[str]) -> int:
     except settings.SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    print(cost.table(chosen.stack, cost.lines(chosen, CATALOG)))
+    if arguments.command == "cost":
+        print(cost.table(chosen.stack, cost.lines(chosen, CATALOG)))
+    else:
+        print(picture.svg(dashboard.body(chosen, CATALOG, distribution_id="")), end="")
     return 0
 
 

@@ -22,13 +22,17 @@ _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - how Pulumi marks a 
 
 @dataclass(frozen=True)
 class Resource:
-    """One declared resource: inputs as AWS would get them, whole numbers as ints, secrets unwrapped."""
+    """One declared resource: inputs as AWS would get them, whole numbers as ints, secrets unwrapped.
+
+    `references` are the resources that each input was made from.
+    """
 
     type: str
     name: str
     inputs: dict[str, Any]
     parent: str
     dependencies: tuple[str, ...]
+    references: dict[str, tuple[str, ...]]
     protect: bool
     urn: str
 
@@ -142,6 +146,7 @@ def declare(chosen: Settings, catalog: Catalog = CATALOG) -> Declared:
             inputs=answers.inputs[request.type, request.name],
             parent=request.parent,
             dependencies=tuple(request.dependencies),
+            references={key: tuple(found.urns) for key, found in request.propertyDependencies.items()},
             protect=request.protect,
             urn=monitor.make_urn(request.parent, request.type, request.name),
         )

@@ -117,7 +117,7 @@ class Valkey(pulumi.ComponentResource):
             self.primary_endpoint = cache.primary_endpoint_address
             self.reader_endpoint = cache.reader_endpoint_address
         # As made, not as asked for: on one machine every group has a port of its own.
-        self.port = cache.port.apply(int)
+        self.port = cache.port.apply(lambda port: int(port or PORT))
         self.replication_group_id = cache.replication_group_id
         self.replication_group_arn = cache.arn
         self.register_outputs(

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "validate": "run a scenario in virtual time on a real server of its own",
     "size": "measure bytes per item on a real server, project them to 10K and 100K users and to each node type",
     "replay": "run a recorded access log in virtual time: the same verdict and sizing",
+    "live": "steps of rising load on a server in real time, until latency or the achieved rate breaks",
     "compare": "show what changed between two verdict.json, and fail on what got worse",
     "plan": "predict hit rates and memory, without a server",
 }

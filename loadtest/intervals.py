@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from loadtest.counts import Counts
+
 # Below this many users with lookups, or lookups, the normal approximation is no basis for a verdict.
 MIN_UNITS: Final = 30
 MIN_LOOKUPS: Final = 100
@@ -29,6 +31,29 @@ class Estimate:
     low: float | None
     high: float | None
     standard_error: float | None
+
+    @property
+    def half_width(self) -> float:
+        """How far the interval reaches to its longer side; infinite where there is none."""
+        if self.hit_rate is None or self.low is None or self.high is None:
+            return float("inf")
+        return max(self.high - self.hit_rate, self.hit_rate - self.low)
+
+
+def widest(counts: Counts) -> float:
+    """The greatest half width of all cache types."""
+    return max(hit_rate(each.hits, each.lookups).half_width for each in counts.types.values())
+
+
+def imprecise(counts: Counts, precision: float) -> list[str]:
+    """One sentence for each cache type whose interval is wider than asked."""
+    widths = {name: hit_rate(each.hits, each.lookups).half_width for name, each in counts.types.items()}
+    return [
+        f"{name}: the interval is ± {100 * width:.2f} points, not ± {100 * precision:g} as asked; more users would "
+        "narrow it, more days little: users differ."
+        for name, width in widths.items()
+        if width > precision
+    ]
 
 
 def hit_rate(hits: NDArray[np.int64], lookups: NDArray[np.int64]) -> Estimate:

@@ -6,19 +6,22 @@ Each person has a `CacheService` of their own on the shared connections: its cou
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
 
 from cache import CacheService, Stats
+from cache.elasticache import IamCredentials
 from cache.warming import Warmer
 from loadtest import population as populations
-from loadtest import stationary
+from loadtest import scenarios, stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ScenarioError
 from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
     from cache import Catalog
     from loadtest.scenarios import Scenario
+
+# {cache type: {person: (hits, lookups)}}
+CountsByPerson: TypeAlias = dict[str, dict[int, tuple[int, int]]]
 
 # Few and fixed: names of requests in Locust's statistics.
 REQUEST_NAMES = {
@@ -51,6 +57,7 @@ class Live:
     layout: str
     url: str
     fire: Callable[[str, float], None]  # (request name, milliseconds)
+    iam: str = ""  # USER:CACHE:REGION where ElastiCache asks for a signed token
     visits: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,9 +65,15 @@ class Live:
         self.behaviour = Behaviour(self.scenario, self.people, self.seed)
         self.platform = Platform(self.scenario, self.people)
         self.origins = Origins(self.scenario.catalog, self.seed, int(time.time()))
+        credentials = _credentials(self.iam)
         try:
-            self._service = CacheService.from_url(self.url, layout=self.layout, catalog=self.scenario.catalog)
-            self._client = redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=2)
+            self._service = CacheService.from_url(
+                self.url, layout=self.layout, catalog=self.scenario.catalog, credential_provider=credentials
+            )
+            pool = redis.ConnectionPool.from_url(
+                self.url, credential_provider=credentials, socket_timeout=5, socket_connect_timeout=2
+            )
+            self._client = redis.Redis(connection_pool=pool)
             self._client.ping()
         except (ValueError, redis.RedisError) as error:
             raise LoadTestError(f"no cache answers at {_without_password(self.url)}: {error}.") from None
@@ -90,7 +103,7 @@ class Live:
             self.visits[operation.user] = self.visits.get(operation.user, 0) + 1
         for call in self.platform.calls(operation, time.time()):
             started = time.perf_counter()
-            self._call(call)
+            self.call(call)
             name = REQUEST_NAMES.get(call.call) or ("match.list" if len(call.jobs) > 1 else "match.one")
             self.fire(name, (time.perf_counter() - started) * 1000)
 
@@ -109,9 +122,9 @@ class Live:
         if used is not None:
             self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes))
 
-    def counts(self) -> dict[str, dict[int, tuple[int, int]]]:
+    def counts(self) -> CountsByPerson:
         """`{cache type: {person: (hits, lookups)}}` since the start, and `visits` as `(visits, 0)`."""
-        counted: dict[str, dict[int, tuple[int, int]]] = {"visits": {user: (n, 0) for user, n in self.visits.items()}}
+        counted: CountsByPerson = {"visits": {user: (n, 0) for user, n in self.visits.items()}}
         for name in self.scenario.catalog.names():
             counted[name] = {}
             for user, service in self._services.items():
@@ -120,7 +133,12 @@ class Live:
                     counted[name][user] = seen.hits, seen.lookups
         return counted
 
-    def result(self, counted: dict[str, dict[int, tuple[int, int]]], clock_note: str) -> Result:
+    def server_cpu_s(self) -> float | None:
+        """Processor time of the server since its start, where this user may ask for it."""
+        info = self._info("cpu")
+        return info["used_cpu_sys"] + info["used_cpu_user"] if "used_cpu_user" in info else None
+
+    def result(self, counted: CountsByPerson, clock_note: str) -> Result:
         """The counts of all processes as a result to judge."""
         counts = Counts.of(self.scenario.catalog.names(), self.scenario.users)
         for user, (visits, _) in counted.get("visits", {}).items():
@@ -147,7 +165,7 @@ class Live:
             service = self._services[user] = _counting_apart(self._service)
         return service
 
-    def _call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
+    def call(self, call: CacheCall) -> None:  # noqa: C901 - one line for each kind of call
         cache, user, origins = self._service_of(call.user), call.user, self.origins
         match call.call:
             case Call.GET_SESSION:
@@ -207,6 +225,47 @@ class Live:
         return info
 
 
+def add_options(parser: Any) -> None:
+    """The options that both of Locust's files have."""
+    add = parser.add_argument
+    add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml", env_var="ROLEFERRY_SCENARIO")
+    add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
+    add("--seed", type=int, default=1, help="seed of the behaviour")
+    add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
+
+
+def for_locust(environment: Any, host: str, **changes: Any) -> Live:
+    """What one of Locust's processes needs, by its options; ends the process with one sentence if it cannot be had.
+
+    `changes` are settings instead of the scenario's, where they are not None.
+    """
+    options = environment.parsed_options
+    fire = environment.events.request.fire
+
+    def request(name: str, milliseconds: float) -> None:
+        fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
+
+    try:
+        scenario = scenarios.load(options.scenario, Path(options.scenarios))
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Live(scenario.changed(**given), options.seed, options.layout, host, request, options.iam)
+    except LoadTestError as error:
+        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(int(error.exit_code))
+
+
+def hits_of(counted: CountsByPerson, catalog: Catalog) -> dict[str, tuple[int, int]]:
+    """{cache type: (hits, lookups)} of everybody."""
+    return {
+        name: (
+            sum(hits for hits, _ in counted.get(name, {}).values()),
+            sum(lookups for _, lookups in counted.get(name, {}).values()),
+        )
+        for name in catalog.names()
+    }
+
+
 def _counting_apart(service: CacheService, catalog: Catalog | None = None) -> CacheService:
     """The same service and connections, with counts of its own and, if given, another catalogue."""
     twin = copy.copy(service)
@@ -215,6 +274,16 @@ def _counting_apart(service: CacheService, catalog: Catalog | None = None) -> Ca
     twin.flows.stats = twin.stats
     twin.flows.catalog = catalog or service.flows.catalog
     return twin
+
+
+def _credentials(iam: str) -> IamCredentials | None:
+    if not iam:
+        return None
+    parts = iam.split(":")
+    if len(parts) != 3 or not all(parts):
+        raise ScenarioError(f"--iam is {iam!r}; write USER:CACHE:REGION, as the stack's outputs have them.")
+    user, cache_name, region = parts
+    return IamCredentials(user, cache_name, region)
 
 
 def _without_password(url: str) -> str:

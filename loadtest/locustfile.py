@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import sys
 from itertools import count
-from pathlib import Path
 from random import Random
 from time import time
 from typing import Any
@@ -18,16 +17,18 @@ import gevent
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import scenarios, terminal, verdict
-from loadtest.errors import ExitCode, LoadTestError
-from loadtest.live import Live
+from loadtest import terminal, verdict, webtab
+from loadtest.errors import ExitCode
+from loadtest.live import CountsByPerson, Live, add_options, for_locust, hits_of
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
+from loadtest.webtab import HitRates
 
 _COLD = "not judged: the run started cold; add --stationary-start"
 _FEWER = "not judged: {users} of the scenario's {all} users took part, so its traffic was not reached"
 _COUNTS = "roleferry_counts"
 _MEMORY_EVERY_S = 10
+_HIT_RATES_EVERY_S = 5
 
 
 class _Run:
@@ -38,7 +39,7 @@ class _Run:
         self.is_stationary = False
         self.next_person = count()
         self.most_users = 0
-        self.gathered: dict[str, dict[str, dict[int, tuple[int, int]]]] = {}  # by worker
+        self.gathered: dict[str, CountsByPerson] = {}  # by worker
 
 
 _run = _Run()
@@ -46,11 +47,8 @@ _run = _Run()
 
 @events.init_command_line_parser.add_listener
 def _options(parser: Any) -> None:
+    add_options(parser)
     add = parser.add_argument
-    add("--scenario", default="expected", help="a scenario of loadtest/scenarios.toml", env_var="ROLEFERRY_SCENARIO")
-    add("--scenarios", default=str(scenarios.FILE), help="another file of scenarios")
-    add("--seed", type=int, default=1, help="seed of the behaviour")
-    add("--layout", choices=["hash", "keys"], default="hash", help="layout of match scores")
     add("--sessions-per-user-day", type=float, help="instead of the scenario's: real days are long")
     add("--stationary-start", action="store_true", help="write the stationary state first, so that rates are judged")
 
@@ -62,6 +60,10 @@ def _prepare(environment: Any, **_: Any) -> None:
     if environment.web_ui:
         _check_port(environment.parsed_options.web_host or "", environment.parsed_options.web_port)
     _connect(environment)
+    if environment.web_ui:
+        hit_rates = HitRates(_run.live.scenario.catalog)
+        webtab.add_to(environment.web_ui, hit_rates)
+        gevent.spawn(_watch_hit_rates, hit_rates)
     if environment.parsed_options.stationary_start:
         print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
         _run.live.write_stationary_start()
@@ -78,25 +80,17 @@ def _check_port(host: str, port: int) -> None:
 
 def _connect(environment: Any) -> None:
     options = environment.parsed_options
-    fire = environment.events.request.fire
-
-    def request(name: str, milliseconds: float) -> None:
-        fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
-
-    try:
-        scenario = scenarios.load(options.scenario, Path(options.scenarios))
-        if options.sessions_per_user_day is not None:
-            scenario = scenario.changed(sessions_per_user_day=options.sessions_per_user_day)
-        _run.live = Live(scenario, options.seed, options.layout, environment.host or Person.host, request)
-    except LoadTestError as error:
-        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(int(error.exit_code))
+    host = environment.host or Person.host
+    _run.live = for_locust(environment, host, sessions_per_user_day=options.sessions_per_user_day)
     _run.is_stationary = options.stationary_start
 
 
 @events.test_start.add_listener
 def _begin(environment: Any, **_: Any) -> None:
-    runner, options = environment.runner, environment.parsed_options
+    options = environment.parsed_options
+    while environment.runner is None:  # the master may start a worker before its runner is known here
+        gevent.sleep(0.01)
+    runner = environment.runner
     is_worker = isinstance(runner, WorkerRunner)
     if is_worker:
         _connect(environment)
@@ -124,6 +118,12 @@ def _spawned(user_count: int, **_: Any) -> None:
     _run.most_users = max(_run.most_users, user_count)
 
 
+def _watch_hit_rates(hit_rates: HitRates) -> None:
+    while True:
+        gevent.sleep(_HIT_RATES_EVERY_S)
+        hit_rates.sample(hits_of(_gathered(), _run.live.scenario.catalog))
+
+
 def _watch_memory() -> None:
     while True:
         _run.live.sample_memory()
@@ -142,17 +142,22 @@ def _gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
     _run.gathered[client_id] = data.get(_COUNTS, {})
 
 
+def _gathered() -> CountsByPerson:
+    """The counts of this process and of all workers."""
+    counted = _run.live.counts()
+    for counts in _run.gathered.values():
+        for name, by_person in counts.items():
+            counted.setdefault(name, {}).update({int(person): (n[0], n[1]) for person, n in by_person.items()})
+    return counted
+
+
 @events.quitting.add_listener
 def _judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     live = _run.live
     live.sample_memory()
-    counted = live.counts()
-    for counts in _run.gathered.values():
-        for name, by_person in counts.items():
-            counted.setdefault(name, {}).update({int(person): tuple(n) for person, n in by_person.items()})  # type: ignore[misc]
-    result = live.result(counted, clock_note="real")
+    result = live.result(_gathered(), clock_note="real")
     judgement = verdict.judge(result, _why_undecided(live))
     terminal.show(result, judgement)
     environment.process_exit_code = int(judgement.exit_code)

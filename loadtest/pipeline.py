@@ -36,12 +36,14 @@ _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is
 class Task:
     """A flow under way: who computes for it, who is told when it has ended.
 
-    `answer` is what the flow is sent next, at the end its result; `sends` counts its round trips.
+    `then` begins when it has ended. `answer` is what the flow is sent next, at the end its result; `sends` counts its
+    round trips.
     """
 
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
+    then: list[Task] = field(default_factory=list)
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -91,20 +93,27 @@ class Pipeline:
                 elif isinstance(step, Wait):
                     task.answer = None
                     again.append(task)
-            if self.is_down:
-                for task, _ in waiting:
-                    task.answer = _DOWN
-            elif batch:
-                replies = self.send(batch)
-                start = 0
-                for task, count in waiting:
-                    task.answer = replies[start : start + count]
-                    start += count
+                elif task.then:
+                    tasks += task.then  # in this very round
+            if batch:
+                self._answer(waiting, batch)
             # Whoever waits for another's value looks again behind those who had something to send.
             tasks = [task for task, _ in waiting] + again
             if not tasks:
                 return
         raise LoadTestError("operations of one instant wait for each other without end; this is a defect.")
+
+    def _answer(self, waiting: list[tuple[Task, int]], batch: list[Command]) -> None:
+        """Sends the commands of all of them, and gives each task the replies to its own."""
+        if self.is_down:
+            for task, _ in waiting:
+                task.answer = _DOWN
+            return
+        replies = self.send(batch)
+        start = 0
+        for task, count in waiting:
+            task.answer = replies[start : start + count]
+            start += count
 
     def run_apart(self, tasks: Iterable[Task]) -> None:
         """Carries out tasks that do not depend on each other: the server works on one while others are prepared."""

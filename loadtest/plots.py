@@ -73,7 +73,7 @@ def memory(result: Result) -> str:
         days = [sample.hour / 24 for sample in result.memory]
         axis.plot(days, [sample.used_bytes / 1e6 for sample in result.memory], color=_BLUE, label="measured")
         for node, dash in zip(NODE_TYPES.values(), ("--", ":"), strict=False):
-            label = f"usable, {node.name.removeprefix('cache.')}"
+            label = f"{node.name.removeprefix('cache.')} can use"
             axis.axhline(node.usable_bytes / 1e6, color=_ORANGE, linestyle=dash, label=label)
         axis.set_yscale("log")
         _mark_faults(axis, result)
@@ -91,7 +91,9 @@ def _figure(title: str, ylabel: str) -> tuple[Figure, Any]:
 
 
 def _legend(figure: Figure, axis: Any) -> None:
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    handles, labels = axis.get_legend_handles_labels()
+    columns = 2 if sum(map(len, labels)) > 30 else 3  # long ones would not fit beside each other
+    figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
 
 
 def _mark_faults(axis: Any, result: Result) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from loadtest.scenarios import Scenario
+
+
+# Past this many users, more would not change which jobs the lists of all of them show.
+_ENOUGH: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def draw(scenario: Scenario, seed: int, *, at_most: int | None = None) -> Popula
         position_weights=position_weights,
         slot_weights=slot_weights,
         slot_shares=(
-            _opened_by_all(scenario, visits, position_weights, slot_weights, rng)
+            _opened_by_all(scenario, visits[:_ENOUGH], position_weights, slot_weights, rng)
             if is_sample
             else _shares(scenario.jobs, lists, visits[:, None] * position_weights[None, :])
         ),

@@ -60,6 +60,7 @@ class Result:
     wall_s: float = 0.0
     notes: dict[str, str] = field(default_factory=dict)  # by cache type: why its row is as it is
     remarks: list[str] = field(default_factory=list)  # about the run as a whole
+    precision: float | None = None  # the half width of every interval that was asked for
     # Where the run ended before its time: why, and after how many virtual seconds.
     stopped_because: str | None = None
     ran_s: int = 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from loadtest.result import Result
+    from loadtest.steps import Step
     from loadtest.verdict import Judgement, Row
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
@@ -91,6 +92,29 @@ def verdict_table(rows: list[Row]) -> Table:
             row.flip or "",
         )
     return filled
+
+
+def show_steps(steps: list[Step], hits: dict[str, tuple[int, int]], conclusion: str) -> None:
+    out = console()
+    rates = table(
+        "asked/s:", "achieved/s:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:", "server CPU:", "generator CPU:"
+    )
+    for step in steps:
+        latencies = [f"{step.latency_us[name] / 1000:.2f}" for name in ("p50", "p95", "p99", "p99.9")]
+        shares = [texts.percent(share, 0) for share in (step.server_cpu, step.generator_cpu)]
+        rates.add_row(f"{step.asked:,.0f}", f"{step.achieved:,.0f}", *latencies, *shares)
+    out.print(rates)
+    if steps:
+        operations = table("operation, last step", "count:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:")
+        for name, seen in steps[-1].operations.items():
+            latencies = [f"{seen[point] / 1000:.2f}" for point in ("p50", "p95", "p99", "p99.9")]
+            operations.add_row(name, f"{seen['count']:,}", *latencies)
+        out.print(operations)
+    for name, (hit, lookups) in hits.items():
+        out.print(
+            f"{name}: {texts.percent(hit / lookups if lookups else None)} of {lookups:,} lookups hit, all workers"
+        )
+    out.print(conclusion)
 
 
 def _sizing_table(judgement: Judgement) -> Table:

@@ -87,7 +87,11 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
         rows = [replace(row, verdict=row.verdict and undecided, note=row.note or undecided_because) for row in rows]
     used = max((sample.used_bytes for sample in result.memory), default=None)
     sizing = [] if used is None else [size(node, used) for node in NODE_TYPES.values()]
-    code = ExitCode.ERROR if result.stopped_because else exit_code(rows, sizing, scenario.node_type)
+    code = exit_code(rows, sizing, scenario.node_type)
+    if result.precision and intervals.widest(result.counts) > result.precision:
+        code = ExitCode.UNDECIDED
+    if result.stopped_because:
+        code = ExitCode.ERROR
     return Judgement(rows, sizing, code)
 
 

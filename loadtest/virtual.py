@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
+from loadtest import intervals, stationary
 from loadtest import population as populations
-from loadtest import stationary
 from loadtest.calls import flow_of
 from loadtest.driver import START_EPOCH_S, Driver, numbers, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
@@ -48,11 +48,14 @@ def run(
     layout: str = "hash",
     faults: Sequence[Fault] = (),
     sample_every_s: int | None = None,
+    precision: float | None = None,
     move_server_clock: bool | None = None,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Result:
     """Runs a scenario to its end on a server of its own.
 
+    With `precision` (a fraction of 1) it ends after the first virtual day at which the interval of every cache type is
+    no wider than so much to either side; if the scenario's days are too few for that, `remarks` say so.
     `sample_every_s` asks for the server's INFO that often, as `Result.samples`. `move_server_clock=False` deletes keys
     at their virtual deadlines instead; None does so only where it must. `progress(what, share)` is told how far it is.
     If the server goes away, the result says so in `stopped_because` and holds what was counted until then.
@@ -67,7 +70,7 @@ def run(
         driver = _Driver(scenario, people, seed, layout, clock, pipeline)
         driver.plan(faults, sample_every_s)
         driver.write_history(history, progress)
-        driver.run(progress)
+        driver.run(progress, precision)
         return driver.result
 
 
@@ -123,12 +126,18 @@ class _Driver(Driver):
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def run(self, progress: Callable[[str, float], None]) -> None:
+    def run(self, progress: Callable[[str, float], None], precision: float | None = None) -> None:
         started = time.perf_counter()
         end = self._scenario.days * DAY_S
         self.sample_memory(0)
         try:
+            day = 1
             for now, operations in instants(self._behaviour, self._scenario.users, end):
+                if now >= day * DAY_S:
+                    if precision and intervals.widest(self.result.counts) <= precision:
+                        end = day * DAY_S
+                        break
+                    day = now // DAY_S + 1
                 self._keep_appointments(now)
                 self.move(now)
                 self._instant(now, operations)
@@ -146,11 +155,15 @@ class _Driver(Driver):
         finally:
             self.result.wall_s = time.perf_counter() - started
         self.check_counts()
+        self.result.scenario = self._scenario.changed(days=end // DAY_S)
+        if precision:
+            self.result.precision = precision
+            self.result.remarks += intervals.imprecise(self.result.counts, precision)
         progress("virtual time", 1.0)
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
-        # A login is answered before its page asks for the session.
-        logins: list[Task] = []
+        # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
+        logins: dict[int, Task] = {}
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
@@ -162,8 +175,13 @@ class _Driver(Driver):
                 if operation.action in _INVALIDATING:
                     self._active(now)[1] += 1
                 for call in self._platform.calls(operation, START_EPOCH_S + now):
-                    (logins if call.call is Call.START_SESSION else tasks).append(self.task(call))
-        self.pipeline.run(logins)
+                    task = self.task(call)
+                    if call.call is Call.GET_SESSION and call.user in logins:
+                        logins[call.user].then.append(task)
+                        continue
+                    if call.call is Call.START_SESSION:
+                        logins[call.user] = task
+                    tasks.append(task)
         self.pipeline.run(tasks)
 
     def session_done(self, call: CacheCall, task: Task) -> None:

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class LocalError(RuntimeError):
     """A server of this machine could not be started, or ended before its time."""
+
+
+class UsageError(LocalError):
+    """What the caller can put right: a missing command, an unknown stack."""

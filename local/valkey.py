@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 _READY: Final = "Ready to accept connections"
 _CLOCK_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
+_CLOCK_LENGTH: Final = len("2026-01-05 00:00:00")
 # While the server starts, its clocks run this many times too fast. It then takes its processor's clock for that much
 # faster, so that it asks for the time of day not once in a millisecond (valkey pull request 3193) but every 10 us, and
 # a moved clock is seen by the next command. A clock that stands still from the start would also do: the server then
@@ -128,6 +129,11 @@ class Valkey:
         """Moves the clock to this second, where it stands still. Every command sent afterwards sees it."""
         assert self._clock_file is not None
         os.pwrite(self._clock_file, time.strftime(_CLOCK_FORMAT, time.gmtime(epoch_s)).encode(), 0)
+
+    def set_offset(self, offset_s: int) -> None:
+        """The clock runs on, this many seconds before the machine's."""
+        assert self._clock_file is not None
+        os.pwrite(self._clock_file, f"+{offset_s} x1".ljust(_CLOCK_LENGTH).encode(), 0)
 
     def stop(self) -> None:
         """Stops the server and removes its folder. Safe to call twice."""

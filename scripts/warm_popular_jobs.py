@@ -7,7 +7,6 @@ is taken up where it was.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import json
@@ -25,40 +24,36 @@ from cache import CacheService
 from cache.metrics.dogstatsd import DogStatsD
 from cache.warming.postgres import Jobs, PostgresSource, Users
 from cache.warming.run import POPULAR_JOBS, SCORES_PER_S, AlreadyRunningError, Run, Summary, WarmingError
+from scripts import common
+from scripts.common import ScriptError, UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from cache.warming.run import Score
 
-OK, ERROR, USAGE = 0, 1, 2
-
-
-class UsageError(ValueError):
-    """What was given cannot be used; said in one sentence."""
+NAME = "warm_popular_jobs"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.warm_popular_jobs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    variables = "The environment has the addresses: CACHE_URL (redis://, rediss://) and DATABASE_URL (postgresql://)."
+    parser = common.parser(NAME, __doc__, variables)
     parser.add_argument(
         "score", metavar="MODULE:FUNCTION", help="function(user_id, job_ids) that gives {job_id: score}"
     )
-    parser.add_argument("--jobs", type=int, default=POPULAR_JOBS, help="how many popular jobs (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=common.from_number(1), default=POPULAR_JOBS, help="how many popular jobs (default: %(default)s)"
+    )
     parser.add_argument(
         "--scores-per-second", type=float, default=SCORES_PER_S, help="at most; 0: no bound (default: %(default)g)"
     )
     parser.add_argument("--queries", type=Path, help="TOML with the names of tables and columns, or SQL of your own")
     parser.add_argument("--layout", default="hash", help="of the scores, as the application has it (default: hash)")
+    parser.add_argument("--cluster", action="store_true", help="CACHE_URL names a node of a cluster")
     parser.add_argument("--statsd", metavar="HOST:PORT", help="send the summary there, as roleferry.cache.warming.…")
     parser.add_argument("--dry-run", action="store_true", help="say how much there is to do, and change nothing")
     parser.add_argument("--json", action="store_true", help="the summary as JSON, and no progress bar")
-    parser.epilog = (
-        "The environment has the addresses: CACHE_URL (redis://, rediss://) and DATABASE_URL (postgresql://)."
-    )
     return parser.parse_args(argv)
 
 
@@ -156,20 +151,20 @@ def send(summary: Summary, sink: DogStatsD) -> None:
     sink.close()
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
+def warm(options: argparse.Namespace) -> int:
+    score = load_function(options.score)
+    sink = None if options.statsd is None else DogStatsD(*address(options.statsd))
     try:
-        if options.jobs < 1 or options.scores_per_second < 0:
-            raise UsageError("--jobs must be at least 1, --scores-per-second at least 0.")
-        score = load_function(options.score)
+        if options.scores_per_second < 0:
+            raise UsageError("--scores-per-second must be at least 0.")
         source = PostgresSource(
             from_environment("DATABASE_URL", "postgresql://user@host/name"), **read_queries(options.queries)
         )
-        service = CacheService.from_url(from_environment("CACHE_URL", "rediss://host:6379"), layout=options.layout)
-        sink = None if options.statsd is None else DogStatsD(*address(options.statsd))
+        service = CacheService.from_url(
+            from_environment("CACHE_URL", "rediss://host:6379"), layout=options.layout, cluster=options.cluster
+        )
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return USAGE
+        raise UsageError(str(error)) from error
     with source, contextlib.closing(service), bar(is_quiet=options.json) as progress:
         run = Run(
             service,
@@ -184,16 +179,19 @@ def main(argv: list[str] | None = None) -> int:
             run.run()
         except AlreadyRunningError as error:
             print(error, file=sys.stderr)
-            return OK
+            return 0
         except WarmingError as error:
-            print(error, file=sys.stderr)
-            return ERROR
+            raise ScriptError(str(error)) from error
         finally:
             if run.summary.counts.users and sink is not None and not options.dry_run:
                 send(run.summary, sink)
     report(run.summary, options)
-    all_failed = run.summary.failed_users and run.summary.failed_users == run.summary.counts.users_due
-    return ERROR if all_failed else OK
+    return int(0 < run.summary.failed_users == run.summary.counts.users_due)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    return common.guarded(NAME, lambda: warm(options))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,18 @@ class ManualClock:
         self._server.set_time(self._now)
 
 
+@pytest.fixture
+def deadline_s() -> float:
+    """Of an operation. Longer than the library's, so that a busy machine is not taken for a server in trouble."""
+    return 10.0
+
+
+@pytest.fixture(autouse=True)
+def _deadline(deadline_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("link", "async_link", "cluster_link", "async_cluster_link"):
+        monkeypatch.setattr(f"cache.{module}.DEADLINE_S", deadline_s)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Valkey]:
     with Valkey(movable_clock=True, start_time=START) as running:
@@ -58,6 +70,13 @@ def cache(request: pytest.FixtureRequest, server: Valkey, clock: ManualClock) ->
     service = CacheService.from_url(server.socket_url, layout=request.param, clock=clock, jitter=lambda: 0.0)
     yield service
     service.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service does not take a busy machine for a server in trouble."""
+    monkeypatch.setattr("cache.link.DEADLINE_S", 30.0)
+    monkeypatch.setattr("cache.async_link.DEADLINE_S", 30.0)
 
 
 @pytest.fixture(scope="session")

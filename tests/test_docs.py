@@ -16,3 +16,17 @@ def test_the_readme_s_library_snippet_runs() -> None:
 
     with Valkey() as server:
         exec(snippet[1].replace("redis://127.0.0.1:6379", server.url), {})  # noqa: S102 - our own page
+
+
+def test_every_page_is_in_the_index_and_every_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")]
+    linked = {page: re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()) for page in pages}
+
+    missing = [
+        f"{page.name}: {link}" for page, links in linked.items() for link in links if not (page.parent / link).exists()
+    ]
+    index = ROOT / "docs" / "README.md"
+    unlisted = {page.name for page in (ROOT / "docs").glob("*.md")} - set(linked[index]) - {index.name}
+
+    assert not missing
+    assert not unlisted

@@ -20,7 +20,11 @@ for i = 1, #entries, 2 do
   if tonumber(entries[i]) then
     local b1, b2, b3, b4 = string.byte(entries[i + 1], 2, 5)
     local deadline = b4 and ((b1 * 256 + b2) * 256 + b3) * 256 + b4 or 0
-    if deadline <= now then dead[#dead + 1] = entries[i] else alive[#alive + 1] = {deadline, entries[i]} end
+    if deadline <= now then
+      dead[#dead + 1] = entries[i]
+    elseif size > limit then
+      alive[#alive + 1] = {deadline, entries[i]}
+    end
   end
 end
 if #alive > limit then

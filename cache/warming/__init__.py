@@ -120,7 +120,8 @@ class Warmer:
         return counts
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
-        """The first step of a run; None if the server did not answer."""
+        """The first step of a run; None if the server did not answer. Raises InvalidKeyError for over 2,000 jobs."""
+        keys.check_ids("job_id", list(job_ids))
         fields = keys.score_fields(job_ids)
         if self._dry_run:
             ask = commands.hmget(keys.JOB_GENERATIONS, *fields)

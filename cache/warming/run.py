@@ -155,7 +155,7 @@ class Run:
     # -- chunks ------------------------------------------------------------------------------------------------
 
     def _warm_chunk(self, users: Sequence[int], target: Target) -> None:
-        failed_before = self.summary.failed_users
+        began, failed_before = time.monotonic(), self.summary.failed_users
         try:
             counts = self._carry_out(users, target)
         except UncacheableError as error:
@@ -173,7 +173,7 @@ class Run:
         self._unanswered_chunks = self._unanswered_chunks + 1 if counts.users_unanswered else 0
         if self._unanswered_chunks >= _GIVE_UP_AFTER:
             raise WarmingError("The cache does not answer any more. The next run goes on from here.")
-        self._keep_to_the_rate(counts.computed)
+        self._keep_to_the_rate(began, counts.computed)
 
     def _carry_out(self, users: Sequence[int], target: Target) -> WarmingCounts:
         counts = WarmingCounts()
@@ -195,12 +195,12 @@ class Run:
         if len(self.summary.failures) < _SHOWN_FAILURES:
             self.summary.failures[user] = f"{type(error).__name__}: {error}"
 
-    def _keep_to_the_rate(self, written: int) -> None:
-        now = time.monotonic()
+    def _keep_to_the_rate(self, began: float, written: int) -> None:
         # What was not used is not saved up: a burst would hurt the readers that the rate is there for.
-        self._next_write_at = max(self._next_write_at, now) + written * self._pause_s_per_score
-        if self._next_write_at > now:
-            time.sleep(self._next_write_at - now)
+        self._next_write_at = max(self._next_write_at, began) + written * self._pause_s_per_score
+        left_s = self._next_write_at - time.monotonic()
+        if left_s > 0:
+            time.sleep(left_s)
 
     # -- going on after a kill ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from loadtest import faults, report, scenarios, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
+from loadtest.errors import ScenarioError
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +21,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     common.layout(parser)
     add = parser.add_argument
     add("--days", type=int, help="virtual days (default: the scenario's)")
+    add(
+        "--precision",
+        type=float,
+        metavar="POINTS",
+        help="end as soon as every interval is this narrow to either side, in percentage points; exit code 5 if the "
+        "days are too few",
+    )
     add("--seed", type=int, default=1, help="one seed, one result (default: 1)")
     add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
     add(
@@ -41,8 +49,17 @@ def run(options: argparse.Namespace) -> ExitCode:
             file=sys.stderr,
         )
     seed = common.seed(options)
+    if options.precision is not None and not 0 < options.precision < 100:
+        raise ScenarioError(f"--precision is {options.precision}; it must lie between 0 and 100 points.")
     planned = [faults.parse(text) for text in options.fault]
     report.check_folder(options.report)
     with terminal.progress() as progress:
-        result = virtual.run(scenario, seed=seed, layout=options.layout, faults=planned, progress=progress)
+        result = virtual.run(
+            scenario,
+            seed=seed,
+            layout=options.layout,
+            faults=planned,
+            precision=options.precision and options.precision / 100,
+            progress=progress,
+        )
     return running.finish(options, result)

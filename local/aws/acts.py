@@ -100,6 +100,18 @@ def _policy_versions(cloud: Cloud, id_: str, region: str) -> list[dict[str, Any]
     return found
 
 
+def _update_key(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
+    """Each of its properties has a request of its own; repeating the others changes nothing."""
+    cloud.send(
+        Call("kms", "UpdateKeyDescription", {"KeyId": id_, "Description": inputs.get("description", "")}), region
+    )
+    if "policy" in inputs:
+        policy = {"KeyId": id_, "PolicyName": "default", "Policy": inputs["policy"]}
+        cloud.send(Call("kms", "PutKeyPolicy", policy), region)
+    rotation = "EnableKeyRotation" if inputs.get("enableKeyRotation") else "DisableKeyRotation"
+    cloud.send(Call("kms", rotation, {"KeyId": id_}), region)
+
+
 def _update_function(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
     (made,) = TRANSLATIONS["aws:lambda/function:Function"].calls(inputs)
     code = {"FunctionName": id_, **made.parameters["Code"], "Architectures": inputs.get("architectures", ["x86_64"])}
@@ -149,6 +161,7 @@ _UPDATES: Final[dict[str, Callable[[Cloud, str, Inputs, str], None]]] = {
     "aws:cloudfront/distribution:Distribution": _update_distribution,
     "aws:cloudfront/originAccessControl:OriginAccessControl": _update_access_control,
     "aws:iam/policy:Policy": _update_policy,
+    "aws:kms/key:Key": _update_key,
     "aws:lambda/function:Function": _update_function,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _update_rule,
     REPLICATION_GROUP: _update_group,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from local.aws.resources import Record
+    from local.aws.kinds import Record
 
     Of = Callable[[str], list[Record]]
 

@@ -7,9 +7,11 @@ this process and ends with it.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
+from unittest import mock
 
 import boto3
 import botocore.config
@@ -18,6 +20,8 @@ from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.elasticache.models import elasticache_backends
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3.models import FakeBucket
 from moto.server import ThreadedMotoServer
 
 from infra.translations import limits
@@ -61,6 +65,8 @@ class Cloud:
     """`with Cloud() as cloud:` answers at `cloud.endpoint` as AWS would, for boto3 and `cloud.send` alike."""
 
     def __enter__(self) -> Self:
+        self._patch = mock.patch.object(FakeBucket, "get_permission", _permission)
+        self._patch.start()
         self._server = ThreadedMotoServer(HOST, port=0, verbose=False)
         self._server.start()
         _, port = self._server.get_host_and_port()
@@ -80,6 +86,7 @@ class Cloud:
         # Moto's backends are the process's: the next one starts empty.
         BackendDict.reset()
         reset_model_data()
+        self._patch.stop()
 
     def client(self, service: str, region: str) -> Any:
         """Boto3's client; made once, since making one takes 50 ms."""
@@ -126,6 +133,15 @@ class Cloud:
             kept = {key: value for key, value in call.parameters.items() if key != "NumCacheClusters"}
             return kept | ({"ReplicasPerNodeGroup": nodes - 1} if nodes > 1 else {})
         return call.parameters
+
+
+def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:
+    """What the bucket's policy says. Moto knows no conditions, and takes "deny without TLS" for "deny"."""
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    document = json.loads(bucket.policy)
+    document["Statement"] = [statement for statement in document["Statement"] if "Condition" not in statement]
+    return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 
 def _gone(error: ClientError) -> bool:

@@ -8,7 +8,7 @@ the value itself. An id that starts with @ is looked up in AWS's answer, as JMES
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from infra.translations.base import Call
 
@@ -35,6 +35,18 @@ class Kind:
     delete: tuple[Call, ...] = ()
     tag: Call | None = None
     name: str | None = "name"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A resource that exists: its inputs in plain form, and what was computed for it."""
+
+    type: str
+    id: str
+    urn: str
+    region: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
 
 
 def _elasticache(kind: str, name: str) -> dict[str, str]:
@@ -323,10 +335,6 @@ KINDS: Final[dict[str, Kind]] = {
         # A deleted key is kept for its window; for us it is gone.
         found="[KeyMetadata][?KeyState!='PendingDeletion'] | [0]",
         seen={"description": "Description"},
-        changes={
-            "policy": Call("kms", "PutKeyPolicy", {"KeyId": "{id}", "PolicyName": "default", "Policy": "{policy}"}),
-            "description": Call("kms", "UpdateKeyDescription", {"KeyId": "{id}", "Description": "{description}"}),
-        },
         delete=(
             Call("kms", "ScheduleKeyDeletion", {"KeyId": "{id}", "PendingWindowInDays": "{deletionWindowInDays}"}),
         ),

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.struct_pb2 import Struct
 
-    from local.aws.resources import Record, Resources
+    from local.aws.kinds import Record
+from local.aws.resources import Resources
 
 HOST: Final = "127.0.0.1"
 # The engine's default is a resource per core at a time; more wait in line.
@@ -119,7 +120,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             if request.preview:
                 unknown = self._resources.unknown_outputs(request.type)
                 return provider_pb2.CreateResponse(properties=wire.with_values(request.properties, unknown))
-            record = self._resources.create(request.type, wire.plain(request.properties))
+            record = self._resources.create(request.type, request.urn, wire.plain(request.properties))
             return provider_pb2.CreateResponse(id=record.id, properties=_state(request.properties, record))
 
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import jmespath
@@ -18,8 +18,8 @@ import jmespath
 from infra.translations import TRANSLATIONS, limits
 from infra.translations.base import Call, tag_list
 from local.aws import acts, caches, judge
-from local.aws.cloud import ACCOUNT, NOT_IN_MOTO, RefusedError
-from local.aws.kinds import KINDS
+from local.aws.cloud import ACCOUNT, RefusedError
+from local.aws.kinds import KINDS, Record
 from local.aws.wire import UNKNOWN, is_unknown
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ _PROVIDERS_OWN: Final = frozenset(
 
 class UnknownTypeError(LookupError):
     """A resource type that is not in the tables."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A resource that exists: its inputs in plain form, and what was computed for it."""
-
-    type: str
-    id: str
-    region: str
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,42 +111,51 @@ class Resources:
     def _outputs(type_: str) -> set[str]:
         return {*_kind(type_).outputs, *(caches.OUTPUTS if type_ == acts.REPLICATION_GROUP else ())}
 
-    def create(self, type_: str, inputs: Inputs) -> Record:
+    def create(self, type_: str, urn: str, inputs: Inputs) -> Record:
         """Makes it. Raises RefusedError, and then nothing is left of it."""
         kind, region = _kind(type_), str(inputs.get("region", self.region))
         done: list[dict[str, Any]] = []
         facts: dict[str, Any] = {**inputs, "region": region, "account": ACCOUNT}
+        if not kind.id.startswith("@"):
+            self._make_room(type_, _text(kind.id, facts), urn)
         try:
             for call in acts.creation(self._cloud, type_, inputs, region):
                 done.append(self._cloud.send(_answered(call, done), region))
                 if len(done) == 1:
                     facts["id"] = self._identify(kind.id, facts, done[0])
             facts.setdefault("id", self._identify(kind.id, facts, {}))
-            record = self._recorded(type_, facts, done, inputs)
+            outputs = {key: self._identify(text, facts, (done or [{}])[0]) for key, text in kind.outputs.items()}
+            self._put(Record(type_, facts["id"], urn, region, dict(inputs), outputs))
             self._changed(type_)
         except Exception:
-            with self._lock:
-                self._records.pop((type_, facts.get("id", "")), None)
-            if done and "id" in facts:
+            if "id" in facts:
                 self._take_back(type_, facts["id"], inputs)
             raise
-        return self._records[record.type, record.id]
+        return self._records[type_, facts["id"]]
+
+    def _make_room(self, type_: str, id_: str, urn: str) -> None:
+        """What a command made that died before it could note it, is made anew; what is another's stays."""
+        with self._lock:
+            record = self._records.get((type_, id_))
+        if record is None:
+            return
+        if record.urn != urn:
+            raise RefusedError(f"{type_} {id_} exists already, as {record.urn}.")
+        self.delete(type_, id_, record.inputs)
 
     def update(self, type_: str, id_: str, olds: Inputs, news: Inputs) -> Record:
         """Changes it in place. Raises RefusedError; the same update can be tried again."""
         old = self._record(type_, id_)
         facts = {**news, **old.outputs, "id": id_, "region": old.region, "account": ACCOUNT}
         changed = self.difference(type_, olds, news).changed
-        previous = self._records.get((type_, id_))
-        self._put(Record(type_, id_, old.region, dict(news), old.outputs))
+        self._put(replace(old, inputs=dict(news)))
         try:
-            for call in self._changes(type_, changed, olds, facts, news):
+            for call in self.changes(type_, changed, facts, news):
                 self._cloud.send(call, old.region)
             acts.update(self._cloud, type_, id_, news, old.region, changed)
             self._changed(type_)
         except Exception:
-            if previous:
-                self._put(previous)
+            self._put(old)
             raise
         return self._records[type_, id_]
 
@@ -223,16 +221,6 @@ class Resources:
         with self._lock:
             self._records[record.type, record.id] = record
 
-    def _recorded(self, type_: str, facts: dict[str, Any], done: list[dict[str, Any]], inputs: Inputs) -> Record:
-        answer = done[0] if done else {}
-        outputs = {key: self._identify(template, facts, answer) for key, template in _kind(type_).outputs.items()}
-        record = Record(type_, facts["id"], facts["region"], dict(inputs), outputs)
-        with self._lock:
-            if (type_, record.id) in self._records:
-                raise RefusedError(f"{type_} {record.id} exists already.")
-            self._records[type_, record.id] = record
-        return record
-
     @staticmethod
     def _identify(template: str, facts: Inputs, answer: Inputs) -> str:
         if template == "@uuid":
@@ -253,20 +241,22 @@ class Resources:
             return
         for record in self.of(acts.REPLICATION_GROUP):
             outputs = self._caches.apply(caches.spec(record.inputs, record.region, self.of))
-            self._put(Record(record.type, record.id, record.region, record.inputs, {**record.outputs, **outputs}))
+            self._put(replace(record, outputs={**record.outputs, **outputs}))
 
-    def _changes(
-        self, type_: str, changed: Iterable[str], olds: Inputs, facts: dict[str, Any], news: Inputs
-    ) -> list[Call]:
-        """The requests for the properties that changed, each request once."""
+    @staticmethod
+    def changes(type_: str, changed: Iterable[str], facts: Inputs, news: Inputs) -> list[Call]:
+        """The requests for the properties that changed. None for what moto lacks: the record is changed."""
         kind, translation = KINDS[type_], TRANSLATIONS[type_]
+        if kind.read is None:
+            return []
         calls: list[Call] = []
         rest = []
         for key in changed:
             if key == "tags" and kind.tag:
-                tags = news.get("tags", {})
-                calls.append(_filled(kind.tag, {**facts, **_tag_forms(tags)}))
+                calls.append(_filled(kind.tag, {**facts, **_tag_forms(news.get("tags", {}))}))
             elif key in kind.changes:
+                if key not in news:
+                    raise RefusedError(f"{key} is not set any more, which cannot be done in place. Run destroy and up.")
                 calls.append(_filled(kind.changes[key], facts))
             elif key not in _PROVIDERS_OWN:
                 rest.append(key)
@@ -274,8 +264,7 @@ class Resources:
             made = translation.calls(news)
             repeated = [call for call in made if call.operation == translation.update]
             calls += repeated or [_restricted(made[0], translation.update)]
-        del olds
-        return [call for call in calls if (call.service, call.operation) not in NOT_IN_MOTO]
+        return calls
 
 
 def _kind(type_: str) -> Kind:

@@ -33,18 +33,6 @@ def shared_cluster() -> Iterator[ValkeyCluster]:
         yield cluster
 
 
-@pytest.fixture
-def deadline_s() -> float:
-    """Of an operation. Longer than the library's, so that a busy machine is not taken for a server in trouble."""
-    return 10.0
-
-
-@pytest.fixture(autouse=True)
-def _deadline(deadline_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("link", "async_link", "cluster_link", "async_cluster_link"):
-        monkeypatch.setattr(f"cache.{module}.DEADLINE_S", deadline_s)
-
-
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> str:
     return str(request.param)

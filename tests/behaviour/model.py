@@ -1,10 +1,14 @@
-"""Many clients at once on a server that is cut, frozen, emptied and robbed of keys; a model says what may be read.
+"""Many clients at once on a server that is cut, frozen, emptied, restarted and robbed of keys, or on a cluster of them
+
+whose slots move; a model says what may be read, and who may compute.
 
 `python -m tests.behaviour.model --steps 10000 --seed 1`: prints what was done, exits 1 at the first stale read.
 
 Everything that is cached carries the version of the origin that it was computed from. When an invalidation or a write
 has returned True, the versions of before are too old for every read that begins later, of any service; when it has
 returned False, for every later read of the same service.
+
+Where no server is in trouble, nothing is computed by two at a time, unless it was invalidated or written meanwhile.
 """
 
 from __future__ import annotations
@@ -17,26 +21,59 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
 
 import redis
 
-from local.valkey import Valkey
-from tests.behaviour.services import SHELLS, make_service
+from cache import CATALOG, commands, keys
+from cache.breaker import Breaker
+from cache.catalog import DAY, HOUR, MINUTE
+from cache.slots import slot_of
+from local.cluster import ValkeyCluster
+from local.errors import LocalError
+from local.valkey import Valkey, faketime_library
+from tests.behaviour.services import LAYOUTS, SHELLS, ClusterClient, make_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from cache import CacheType
 
 USERS: Final = range(3)
 JOBS: Final = range(5)
 COMPANIES: Final = range(2)
 WORKERS: Final = 6
 SLOWEST_COMPUTE_S: Final = 0.004
+FAILING: Final = 0.1
+BREAKER_PAUSE_S: Final = 0.01
+# Over a part of a score's TTL and over all of it, over a company's and over that of preferences.
+LEAPS_S: Final = (13 * HOUR, 25 * HOUR, 31 * DAY)
+SLACK_S: Final = 10 * MINUTE  # so long a compute may take on a busy machine
+# The harsh ones seldom.
+FAULTS: Final = (
+    *("evict_generation", "evict_any") * 6,
+    *("evict_jobs", "cut") * 3,
+    *("empty", "empty", "freeze", "restart", "pass_time", "pass_time"),
+)
+FAULTS_OF_A_CLUSTER: Final = (*("evict_generation", "evict_jobs", "move") * 3, "empty", "freeze")
 _EVERYWHERE: Final = -1
 
 
 class StaleReadError(AssertionError):
     """A read returned what had been invalidated before it began."""
+
+
+class TwoComputesError(AssertionError):
+    """Two computed the same at a time, and neither had lost its lease."""
+
+
+class OriginError(Exception):
+    """What a compute of the model raises now and then."""
 
 
 class Origin:
@@ -66,18 +103,94 @@ class Origin:
             return max(self._floors[service, thing], self._floors[_EVERYWHERE, thing])
 
 
-class Model:
-    """Services, workers and faults on one server. The sequence of operations is the seed's, their timing is not."""
+class RunningClock:
+    """The machine's, and `offset_s` on top."""
 
-    def __init__(self, server: Valkey, *, seed: int, layout: str) -> None:
-        self._server = server
+    def __init__(self) -> None:
+        self.offset_s = 0
+
+    def now(self) -> float:
+        return time.time() + self.offset_s
+
+
+class Computes:
+    """Who computes what at the moment. A change lets go of the leases: those who had called before it are excused."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._computing: dict[Hashable, list[object]] = defaultdict(list)
+        self._excused: set[object] = set()
+        self._begun: Counter[Hashable] = Counter()
+        self._ended: Counter[Hashable] = Counter()
+
+    def changes(self, thing: Hashable) -> int:
+        """Those that had ended: to be asked before a call that may compute."""
+        with self._lock:
+            return self._ended[thing]
+
+    @contextmanager
+    def computing(self, things: Mapping[Hashable, int], *, alone: bool) -> Iterator[None]:
+        """`things` with their changes before the call. Raises TwoComputesError where one must compute `alone`, and
+
+        another one does already.
+        """
+        me = object()
+        with self._lock:
+            if any(self._begun[thing] != changes for thing, changes in things.items()):
+                self._excused.add(me)
+            for thing in things:
+                if alone and me not in self._excused and not self._excused.issuperset(self._computing[thing]):
+                    raise TwoComputesError(f"{thing} is computed by two at a time.")
+                self._computing[thing].append(me)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for thing in things:
+                    self._computing[thing].remove(me)
+                self._excused.discard(me)
+
+    @contextmanager
+    def changing(self, things: Collection[Hashable]) -> Iterator[None]:
+        with self._lock:
+            self._begun.update(things)
+            for thing in things:
+                self._excused.update(self._computing[thing])
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ended.update(things)
+
+
+class Model:
+    """Services, workers and faults on a server or a cluster.
+
+    The sequence of operations is the seed's, their timing is not. `faults` are names of those that happen, each as
+    often as it is named; without any, computes are checked as well: the deadline of an operation and the life of a
+    lease must then be so long that a busy machine does not end them.
+    """
+
+    def __init__(
+        self, server: Valkey | ValkeyCluster, *, seed: int, layout: str, faults: Sequence[str] | None = None
+    ) -> None:
         self._seed = seed
         self._origin = Origin()
-        self._raw = redis.Redis(port=server.port)
-        self._pid = int(self._raw.info("server")["process_id"])
-        self._services = [
-            make_service(shell, server.url, layout=layout, patience_s=0.5) for shell in (*SHELLS, SHELLS[0])
-        ]
+        self._computes = Computes()
+        self._server = server
+        is_cluster = isinstance(server, ValkeyCluster)
+        port = server.primaries[0].port if isinstance(server, ValkeyCluster) else server.port
+        self._raw: Any = ClusterClient(port) if is_cluster else redis.Redis(port=port)
+        self._fault_names = (FAULTS_OF_A_CLUSTER if is_cluster else FAULTS) if faults is None else faults
+        patience_s = 0.5 if self._fault_names else 60
+        self._clock = RunningClock()
+        self._turn = threading.Condition()
+        self._in_flight = 0
+        self._is_time_passing = False
+        options = {"layout": layout, "patience_s": patience_s, "cluster": is_cluster, "clock": self._clock}
+        # A run lasts a second or two: behind an open breaker it would pass without the server.
+        with mock.patch("cache.client.Breaker", partial(Breaker, pause_s=BREAKER_PAUSE_S)):
+            self._services = [make_service(shell, server.url, **options) for shell in (*SHELLS, SHELLS[0])]
         # Only `save=` orders the writers of a database; others must do it themselves.
         self._company_writer = [threading.Lock() for _ in COMPANIES]
         self._saved: dict[int, int] = {}
@@ -96,9 +209,9 @@ class Model:
         faults = self._faults(rng)
         while any(worker.is_alive() for worker in workers):
             time.sleep(rng.uniform(0, 0.05))
-            fault = next(faults)
-            fault(rng)
-            self.done[fault.__name__] += 1
+            for fault in islice(faults, 1):
+                getattr(self, f"_{fault}")(rng)
+                self.done[fault] += 1
         for service in self._services:
             service.close()
         self._raw.close()
@@ -121,7 +234,8 @@ class Model:
         try:
             while self._next_step():
                 operation = rng.choice(operations)
-                operation(rng, rng.randrange(len(self._services)))
+                with self._flying(), suppress(OriginError):
+                    operation(rng, rng.randrange(len(self._services)))
                 self.done[operation.__name__] += 1
         except BaseException as error:  # noqa: BLE001 - raised by run
             self.error = error
@@ -131,17 +245,31 @@ class Model:
             self._left -= 1
             return self._left >= 0 and self.error is None
 
+    @contextmanager
+    def _flying(self) -> Iterator[None]:
+        with self._turn:
+            self._turn.wait_for(lambda: not self._is_time_passing)
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._in_flight -= 1
+                self._turn.notify_all()
+
     # -- scores ------------------------------------------------------------------------------------------------
 
     def _match_scores(self, rng: random.Random, service: int) -> None:
         user, jobs = rng.choice(USERS), rng.sample(JOBS, rng.randint(1, len(JOBS)))
         floors = self._score_floors(user, jobs, service)
-        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+        pause = self._pause(rng)
+        changes = {job: self._computes.changes(("score", user, job)) for job in jobs}
 
         def compute(missing: list[int]) -> dict[int, dict[str, int]]:
-            scores = {job: self._score(user, job) for job in missing}
-            time.sleep(pause_s)
-            return scores
+            with self._computing({("score", user, job): changes[job] for job in missing}):
+                scores = {job: self._score(user, job) for job in missing}
+                pause()
+                return scores
 
         self._check_scores(self._services[service].match_scores(user, jobs, compute), floors)
 
@@ -157,7 +285,11 @@ class Model:
         self._services[service].set_match_score(user, job, score)
 
     def _score(self, user: int, job: int) -> dict[str, int]:
-        return {"user": self._origin.version(("user", user)), "job": self._origin.version(("job", job))}
+        return {
+            "user": self._origin.version(("user", user)),
+            "job": self._origin.version(("job", job)),
+            "at": int(self._clock.now()),
+        }
 
     def _score_floors(self, user: int, jobs: list[int], service: int) -> dict[int, dict[str, int]]:
         of_user = self._origin.floor(("user", user), service)
@@ -165,13 +297,15 @@ class Model:
 
     def _check_scores(self, scores: dict[int, dict[str, int]], floors: dict[int, dict[str, int]]) -> None:
         for job, score in scores.items():
-            for thing, version in score.items():
-                self._check(f"score of job {job}, {thing}", version, floors[job][thing])
+            for thing, floor in floors[job].items():
+                self._check(f"score of job {job}, {thing}", score[thing], floor)
+            self._check_age(score["at"], CATALOG.match)
 
     def _change_user(self, rng: random.Random, service: int) -> None:
         user = rng.choice(USERS)
         version = self._origin.change(("user", user))
-        done = self._services[service].invalidate_user_matches(user)
+        with self._computes.changing(_scores_of(user)):
+            done = self._services[service].invalidate_user_matches(user)
         self._origin.is_too_old(("user", user), version, _EVERYWHERE if done else service)
 
     def _change_job(self, rng: random.Random, service: int) -> None:
@@ -186,27 +320,31 @@ class Model:
         company = rng.choice(COMPANIES)
         thing = ("company", company)
         floor = self._origin.floor(thing, service)
-        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+        pause = self._pause(rng)
+        changes = self._computes.changes(thing)
 
-        def fetch() -> int:
-            version = self._origin.version(thing)
-            time.sleep(pause_s)
-            return version
+        def fetch() -> list[int]:
+            with self._computing({thing: changes}):
+                value = self._dated(self._origin.version(thing))
+                pause()
+                return value
 
-        self._check("company", self._services[service].get_company_enrichment(company, fetch), floor)
+        version, at = self._services[service].get_company_enrichment(company, fetch)
+        self._check("company", version, floor)
+        self._check_age(at, CATALOG.company)
 
     def _set_company(self, rng: random.Random, service: int) -> None:
         company = rng.choice(COMPANIES)
         thing = ("company", company)
-        with self._company_writer[company]:
+        with self._company_writer[company], self._computes.changing([thing]):
             version = self._origin.change(thing)
-            done = self._services[service].set_company_enrichment(company, version)
+            done = self._services[service].set_company_enrichment(company, self._dated(version))
             self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
 
     def _invalidate_company(self, rng: random.Random, service: int) -> None:
         company = rng.choice(COMPANIES)
         thing = ("company", company)
-        with self._company_writer[company]:
+        with self._company_writer[company], self._computes.changing([thing]):
             version = self._origin.change(thing)
             done = self._services[service].invalidate_company(company)
             self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
@@ -215,16 +353,19 @@ class Model:
         user = rng.choice(USERS)
         thing = ("preferences", user)
         floor = self._origin.floor(thing, service)
-        pause_s = rng.uniform(0, SLOWEST_COMPUTE_S)
+        pause = self._pause(rng)
+        changes = self._computes.changes(thing)
 
-        def load() -> int:
-            with self._lock:
-                saved = self._saved.get(user, 0)
-            time.sleep(pause_s)
-            return saved
+        def load() -> list[int]:
+            with self._computing({thing: changes}):
+                with self._lock:
+                    saved = self._dated(self._saved.get(user, 0))
+                pause()
+                return saved
 
-        name = self._services[service].get_ijp(user, load)
+        name, at = self._services[service].get_ijp(user, load)
         self._check("preferences", self._origin.version(("saved as", name)), floor)
+        self._check_age(at, CATALOG.ijp)
 
     def _save_preferences(self, rng: random.Random, service: int) -> None:
         """Two at once may save in another order than they began in: what counts is the order of the saves."""
@@ -240,21 +381,42 @@ class Model:
                     self._origin.change(("saved as", name))
             time.sleep(pause_s)
 
-        done = self._services[service].update_ijp(user, name, save=save)
+        with self._computes.changing([("preferences", user), *_scores_of(user)]):
+            done = self._services[service].update_ijp(user, self._dated(name), save=save)
         self._origin.is_too_old(("preferences", user), order[0], _EVERYWHERE if done else service)
+
+    def _computing(self, things: Mapping[Hashable, int]) -> AbstractContextManager[None]:
+        return self._computes.computing(things, alone=not self._fault_names)
+
+    def _pause(self, rng: random.Random) -> Callable[[], None]:
+        """What a compute does: takes its time, and fails now and then."""
+        pause_s, fails = rng.uniform(0, SLOWEST_COMPUTE_S), rng.random() < FAILING
+
+        def pause() -> None:
+            time.sleep(pause_s)
+            if fails:
+                raise OriginError
+
+        return pause
 
     def _check(self, what: str, version: int, floor: int) -> None:
         if version < floor:
             raise StaleReadError(f"{what}: version {version} was read, {floor} is the oldest that may be.")
 
+    def _dated(self, value: int) -> list[int]:
+        return [value, int(self._clock.now())]
+
+    def _check_age(self, at: int, cache_type: CacheType) -> None:
+        age_s = self._clock.now() - at
+        if age_s > cache_type.ttl_s + SLACK_S:
+            raise StaleReadError(f"{cache_type.name}: {age_s:.0f} s old, its TTL is {cache_type.ttl_s} s.")
+
     # -- faults ------------------------------------------------------------------------------------------------
 
-    def _faults(self, rng: random.Random) -> Iterator[Callable[[random.Random], None]]:
-        """Each in its turn, the harsh ones seldom."""
-        bag = [self._evict_generation, self._evict_any] * 6 + [self._evict_jobs, self._cut] * 3
-        bag += [self._empty, self._empty, self._freeze]
-        while True:
-            yield from rng.sample(bag, len(bag))
+    def _faults(self, rng: random.Random) -> Iterator[str]:
+        """Each in its turn."""
+        while self._fault_names:
+            yield from rng.sample(self._fault_names, len(self._fault_names))
 
     def _evict_generation(self, rng: random.Random) -> None:
         key = f"match:{rng.choice(USERS)}"
@@ -278,9 +440,68 @@ class Model:
         self._raw.flushall()
 
     def _freeze(self, rng: random.Random) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
+        pid = self._pid(rng)
+        os.kill(pid, signal.SIGSTOP)
         time.sleep(0.12)  # longer than the deadline of an operation
-        os.kill(self._pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
+
+    def _restart(self, rng: random.Random) -> None:
+        assert isinstance(self._server, Valkey)
+        restart(self._server)
+        if faketime_library() is not None:
+            self._server.set_offset(self._clock.offset_s)
+
+    def _pass_time(self, rng: random.Random) -> None:
+        """For the library and the server at once, while nothing is in flight; nowhere where no clock can be moved."""
+        assert isinstance(self._server, Valkey)
+        if faketime_library() is None:
+            return
+        with self._turn:
+            self._is_time_passing = True
+            self._turn.wait_for(lambda: not self._in_flight)
+            self._clock.offset_s += rng.choice(LEAPS_S)
+            self._server.set_offset(self._clock.offset_s)
+            self._is_time_passing = False
+            self._turn.notify_all()
+
+    def _move(self, rng: random.Random) -> None:
+        """A user's slot goes to another node."""
+        assert isinstance(self._server, ValkeyCluster)
+        slot = slot_of(commands.get(keys.match(rng.choice(USERS))))
+        owner = self._server.owner(slot)
+        to = rng.choice([node for node in self._server.primaries if node is not owner])
+        self._server.start_moving(slot, to)
+        time.sleep(rng.uniform(0, 0.05))
+        self._server.finish_moving(slot, to)
+
+    def _pid(self, rng: random.Random) -> int:
+        clients = (
+            [node.client for node in self._server.primaries] if isinstance(self._server, ValkeyCluster) else [self._raw]
+        )
+        return int(rng.choice(clients).info("server")["process_id"])
+
+
+def one_server() -> Valkey:
+    """A server whose clock can be moved, if it can on this machine."""
+    return Valkey(movable_clock=faketime_library() is not None, start_time=time.time())
+
+
+def restart(server: Valkey) -> None:
+    """The server is there again at its old port, empty."""
+    server.stop()
+    give_up_at = time.monotonic() + 30
+    while True:
+        try:
+            server.__enter__()
+        except LocalError:  # for a moment somebody else may have the port
+            if time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+
+
+def _scores_of(user: int) -> list[Hashable]:
+    return [("score", user, job) for job in JOBS]
 
 
 def main() -> int:
@@ -288,15 +509,17 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    for layout in ("hash", "keys"):
-        with Valkey() as server:
+    places: tuple[Callable[[], Valkey | ValkeyCluster], ...] = (one_server, ValkeyCluster)
+    for place, layout in product(places, LAYOUTS):
+        name = f"{place.__name__}, layout {layout}, seed {options.seed}"
+        with place() as server:
             model = Model(server, seed=options.seed, layout=layout)
             try:
                 model.run(options.steps)
             except StaleReadError as error:
-                print(f"layout {layout}, seed {options.seed}: {error}", file=sys.stderr)  # noqa: T201
+                print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
                 return 1
-        print(f"layout {layout}, seed {options.seed}: no stale read; {dict(model.done)}")  # noqa: T201
+        print(f"{name}: no stale read; {dict(model.done)}")  # noqa: T201
     return 0
 
 

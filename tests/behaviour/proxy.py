@@ -13,12 +13,15 @@ import hiredis
 class Proxy:
     """`mode`: `pass`; `hang` (accept, say nothing); `cut` (close in the middle of a reply); or bytes, sent for each
 
-    command instead of its reply.
+    command instead of its reply. Replies wait while `may_reply` is clear; `accepted` counts connections.
     """
 
     def __init__(self, port: int) -> None:
         self._server_port = port
         self.mode: str | bytes = "pass"
+        self.may_reply = threading.Event()
+        self.may_reply.set()
+        self.accepted = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = [self._listener]
@@ -52,6 +55,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.accepted += 1
                 server = socket.create_connection(("127.0.0.1", self._server_port))
                 self._sockets += [client, server]
                 self._start(self._requests, client, server)
@@ -73,6 +77,7 @@ class Proxy:
     def _replies(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                self.may_reply.wait(60)
                 if self.mode == "cut":
                     client.sendall(data[: len(data) // 2])
                     break

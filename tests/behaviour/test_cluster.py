@@ -261,7 +261,9 @@ def test_what_must_follow_on_another_shard_is_a_step_of_its_own(service: Any, mo
 
 def test_both_kinds_of_cluster_client_will_do(shared_cluster: ValkeyCluster, shell: str, raw: redis.Redis) -> None:
     if shell == "sync":
-        service = cache.CacheService(redis.RedisCluster.from_url(shared_cluster.url))
+        new_node: Any = redis.cluster.ClusterNode
+        nodes = [new_node("127.0.0.1", node.port) for node in shared_cluster.primaries]
+        service = cache.CacheService(redis.RedisCluster(startup_nodes=nodes, decode_responses=True))
         assert service.start_session(USER, "sync")
         assert service.get_session(USER) == "sync"
         service.close()

@@ -62,14 +62,22 @@ def test_who_waits_for_another_s_compute_is_counted_once(connect: Callable[..., 
     assert (waiter.stats.counts("match").waits, holder.stats.counts("match").waits) == (2, 0)
 
 
-def test_writes_that_the_server_does_not_take_are_counted(service: Any, raw: Any) -> None:
-    raw.execute_command("ACL", "SETUSER", "app", "-evalsha", "-eval")
+@pytest.fixture
+def servers(place: str, raw: Any, request: pytest.FixtureRequest) -> list[Any]:
+    """A plain client of each server that may be asked to store something."""
+    return [node.client for node in request.getfixturevalue("shared_cluster").nodes] if place == "cluster" else [raw]
+
+
+def test_writes_that_the_server_does_not_take_are_counted(service: Any, servers: list[Any]) -> None:
+    for server in servers:
+        server.execute_command("ACL", "SETUSER", "app", "-evalsha", "-eval")
     try:
         assert not service.set_match_scores(USER, {JOB: {"score": 1}, JOB + 1: {"score": 2}})
         service.set_company_enrichment(COMPANY, {"name": "Example GmbH"})
         service.start_session(USER, {"name": "Ada"})
     finally:
-        raw.execute_command("ACL", "SETUSER", "app", "+evalsha", "+eval")
+        for server in servers:
+            server.execute_command("ACL", "SETUSER", "app", "+evalsha", "+eval")
 
     dropped = {name: service.stats.counts(name).dropped_writes for name in ("match", "company", "session")}
     assert dropped == {"match": 2, "company": 1, "session": 1}

@@ -12,7 +12,9 @@ import pytest
 import redis
 
 from cache.link import DEADLINE_S
+from cache.pool import CONNECT_AT_ONCE
 from local.valkey import Valkey
+from tests.behaviour.proxy import Proxy
 from tests.behaviour.test_trouble import pid, until
 
 if TYPE_CHECKING:
@@ -68,6 +70,26 @@ def test_connecting_is_off_the_request_s_path(connect: Callable[..., Any], serve
     credentials.may_connect.set()
 
     until(lambda: service.get_company_enrichment(COMPANY, lambda: "computed") == "cached")
+
+
+@pytest.mark.parametrize("deadline_s", [DEADLINE_S])
+def test_a_handshake_has_the_time_that_connecting_has(
+    connect: Callable[..., Any], server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("link", "async_link"):
+        monkeypatch.setattr(f"cache.{module}.CONNECT_TIMEOUT_S", 60)
+    with redis.Redis(port=server.port) as client:
+        client.set(KEY, b'\x01"cached"')
+    with Proxy(server.port) as proxy:
+        proxy.may_reply.clear()
+        service = connect(proxy.url)
+
+        for _ in range(3):  # each for a deadline
+            assert service.get_company_enrichment(COMPANY, lambda: "computed") == "computed"
+        proxy.may_reply.set()
+
+        until(lambda: service.get_company_enrichment(COMPANY, lambda: "computed") == "cached")
+        assert proxy.accepted <= CONNECT_AT_ONCE
 
 
 @pytest.mark.parametrize("deadline_s", [DEADLINE_S])

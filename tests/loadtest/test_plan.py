@@ -78,6 +78,11 @@ def test_a_memory_limit_costs_hits() -> None:
     assert tight.limited["ijp"] < free.limited["ijp"] - 0.1
 
 
+def test_data_that_does_not_fit_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--users", "1000000"]) == 4
+    assert "of 2,488 MB usable on cache.t4g.medium" in capsys.readouterr().out
+
+
 def test_a_wrong_limit_is_exit_code_2() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["plan", "--maxmemory", "-1"])

@@ -223,7 +223,7 @@ def tell(self, path, *rest):
     start(self, path, *rest)
 driver.Pipeline.__init__ = tell
 run = virtual._Driver.run
-def interrupted(self, progress):
+def interrupted(self, progress, *rest):
     def at_half(what, share):
         if share > 0.5:
             os.kill(os.getpid(), {int(signal.SIGINT)})

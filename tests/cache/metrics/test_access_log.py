@@ -4,18 +4,22 @@ import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cache import CacheService
 from cache.metrics import AccessLog, Report
 from cache.metrics import access_log as module
+from loadtest import accesslog
 from tests.conftest import START
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     import redis
 
     from local.valkey import Valkey
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 REPORT = Report(0, 1, {})
 
@@ -121,3 +125,19 @@ def test_hits_of_the_near_cache_are_logged_as_others(server: Valkey, client: red
     lines = [line.partition(",")[2] for line in path.read_text().splitlines()]
     assert (lines.count("match,1234,1,get"), lines.count("match,1234,2,get")) == (2 * reads, reads)
     assert lines.count("ijp,1234,,get") == reads
+
+
+def test_the_load_test_reads_what_was_logged(cache: CacheService, tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "access.csv", cache)
+    cache.match_scores(1234, [1, 2], lambda jobs: {job: {"score": 1} for job in jobs})
+    cache.invalidate_job_matches(2)
+    log.send(REPORT)
+    log.close()
+
+    recorded = accesslog.AccessLog(tmp_path / "access.csv")
+
+    assert [(group.cache_type, group.operation, group.user, group.items) for group in recorded.groups()] == [
+        ("match", "get", 1234, [1, 2]),
+        ("match", "invalidate", -1, [2]),
+    ]
+    assert recorded.malformed == 0

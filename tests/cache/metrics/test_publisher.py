@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from cache import CacheService
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 ENDPOINT = "/jobs/{job_id}"
 
 

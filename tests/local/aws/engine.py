@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import pickle
 import threading
 from concurrent import futures
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pulumi
+import yaml
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, resource_pb2
@@ -50,8 +53,9 @@ class State:
 class Engine:
     """One stack on one provider. `steps` are what the last command did: (operation, name), previews left out."""
 
-    def __init__(self, port: int, stack_name: str) -> None:
+    def __init__(self, port: int, stack_name: str, settings_file: Path | None = None) -> None:
         self.stack_name = stack_name
+        self._settings_file = settings_file or stack.ROOT / f"Pulumi.{stack_name}.yaml"
         self.state: dict[str, State] = {}
         self.outputs: dict[str, Any] = {}
         self.steps: list[tuple[str, str]] = []
@@ -60,6 +64,14 @@ class Engine:
 
     def close(self) -> None:
         self._channel.close()
+
+    def save(self, file: Path) -> None:
+        """The state and outputs, for another process to go on from."""
+        file.write_bytes(pickle.dumps((self.state, self.outputs)))
+
+    def load(self, file: Path) -> None:
+        if file.exists():
+            self.state, self.outputs = pickle.loads(file.read_bytes())  # noqa: S301 - our own
 
     def up(self, changes: Mapping[str, Any] | None = None) -> None:
         """As `pulumi up --skip-preview`. Raises EngineError; what was made stays in the state."""
@@ -112,10 +124,12 @@ class Engine:
 
     def _run(self, changes: Mapping[str, Any] | None, *, preview: bool) -> list[tuple[str, str]]:
         self.steps = []
-        config = stack.configuration(self.stack_name)
-        for key, value in (changes or {}).items():
-            config[key if ":" in key else f"{settings.PROJECT}:{key}"] = str(value)
-        chosen = settings.read(self.stack_name, config)
+        document = yaml.safe_load(self._settings_file.read_text())
+        config = document["config"] | {f"{settings.PROJECT}:{key}": value for key, value in (changes or {}).items()}
+        chosen = settings.read(
+            self.stack_name,
+            {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
+        )
         with self._command(chosen.region, new=not self.state):
             run = _Run(self, preview=preview)
             run.execute(chosen)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
+import redis
 
+from cache import CacheService
+from cache.elasticache import IamCredentials
 from cache.nodes import NODE_TYPES
+from infra import access
 from local.aws.cloud import RefusedError
 from tests.infra import stack
-from tests.local.aws.conftest import running
+from tests.local.aws.conftest import ACCESS_KEYS, running
 from tests.local.aws.engine import Engine, EngineError
 
 if TYPE_CHECKING:
@@ -98,10 +103,10 @@ def test_a_stack_comes_up_as_declared_stays_and_goes(
 
     assert {step for step, _ in engine.preview()} == {"create"}
     assert seen(local_aws) == NOTHING
-    engine.up({"protectData": "false"})
+    engine.up({"protectData": False})
     assert seen(local_aws) == declared_as_seen(stacks[name])
     assert_servers_are_as_declared(local_aws, stacks[name])
-    engine.up({"protectData": "false"})
+    engine.up({"protectData": False})
     assert engine.steps == []
     assert engine.refresh() == {}
     engine.destroy()
@@ -166,7 +171,7 @@ def test_a_node_more_and_a_parameter_changed_reach_the_servers(prod_is_up: tuple
     with administrator(aws) as client:
         client.set("ijp:1", "kept")
 
-    engine.up({"cacheNodes": "3", "parameterOverrides": '{"timeout": "300"}'})
+    engine.up({"cacheNodes": 3, "parameterOverrides": {"timeout": "300"}})
 
     with administrator(aws, 2) as third:
         assert third.info("replication")["master_link_status"] == "up"
@@ -236,22 +241,21 @@ def test_drift_is_found_and_mended(prod_is_up: tuple[LocalAws, Engine]) -> None:
     assert engine.refresh() == {}
 
 
-@pytest.mark.parametrize("operation", ["CreateReplicationGroup", "EnableKeyRotation"])
 def test_the_next_up_mends_what_a_failure_left(
-    operation: str, prod_is_up: tuple[LocalAws, Engine], monkeypatch: pytest.MonkeyPatch
+    prod_is_up: tuple[LocalAws, Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws, engine = prod_is_up
-    engine.up({"protectData": "false"})  # else the buckets keep their logs
+    engine.up({"protectData": False})  # else the buckets keep their logs
     engine.destroy()
     send = aws.cloud.send
 
     def fails(call: Call, region: str) -> Any:
-        if call.operation == operation:
-            raise RefusedError(f"{operation}: throttled")
+        if call.operation in ("CreateReplicationGroup", "EnableKeyRotation"):
+            raise RefusedError(f"{call.operation}: throttled")
         return send(call, region)
 
     monkeypatch.setattr(aws.cloud, "send", fails)
-    with pytest.raises(EngineError, match=f"{operation}: throttled"):
+    with pytest.raises(EngineError, match="throttled"):
         engine.up()
     monkeypatch.undo()
     assert {state.id for state in engine.state.values()} == {record.id for record in aws.resources._records.values()}
@@ -259,3 +263,45 @@ def test_the_next_up_mends_what_a_failure_left(
 
     assert seen(aws) == declared_as_seen(stack.declare("prod"))
     assert engine.refresh() == {}
+
+
+@pytest.mark.parametrize("layout", ["hash", "keys"])
+def test_the_application_signs_in_by_iam_and_does_what_it_may(layout: str, prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    user, group = engine.outputs["app_user_name"], engine.outputs["replication_group_id"]
+    url = f"rediss://127.0.0.1:{engine.outputs['port']}?ssl_ca_certs={aws.caches.endpoints()[group]['ca_file']}"
+    credentials = IamCredentials(user, group, "us-east-1", session=session_with_keys())
+    with administrator(aws) as server:
+        server.config_resetstat()
+
+    with contextlib.closing(CacheService.from_url(url, credential_provider=credentials)) as cache:
+        # A busy machine exceeds the library's deadline now and then, which costs a lookup and no more.
+        while cache.get_match_score(1, 2) != {"score": 2}:
+            cache.match_scores(1, [2, 3], lambda missing: {job: {"score": job} for job in missing})
+        while not (cache.invalidate_user_matches(1) and cache.invalidate_job_matches(2)):
+            pass
+        cache.update_ijp(1, {"titles": ["engineer"]})
+        cache.get_company_enrichment(7, lambda: {"name": "x"})
+        cache.start_session(1, {"token": "x"})
+        cache.get_session(1)
+        cache.end_session(1)
+
+    with administrator(aws) as server:
+        commands = server.info("commandstats")
+        assert not [name for name, counted in commands.items() if counted["rejected_calls"]]
+        # Each of them is used, by tests/behaviour/test_access.py; the server must permit no other.
+        permitted = {word[1:] for word in server.acl_getuser(user)["commands"] if word.startswith("+")}
+        assert permitted == set(access.APPLICATION_COMMANDS)
+    client: Any = redis.Redis.from_url(url, credential_provider=credentials)
+    with contextlib.closing(client):
+        for refused in (("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("GET", "report:7")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*refused)
+
+
+def session_with_keys() -> Any:
+    made = botocore.session.Session()
+    ((key, secret),) = ACCESS_KEYS.items()
+    made.set_credentials(key, secret)
+    return made

@@ -1,0 +1,79 @@
+"""`python -m loadtest live --host URL`: steps of rising load on a server, until latency or the achieved rate breaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loadtest import reference, report
+from loadtest.commands import options as common
+from loadtest.errors import ExitCode, ScenarioError
+
+if TYPE_CHECKING:
+    import argparse
+
+_LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--host", required=True, metavar="URL", help="the server, as redis://127.0.0.1:6379 or rediss://…")
+    add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
+    common.scenario(parser, with_users=False)
+    common.layout(parser)
+    add("--steps", default="200,400,800,1600,3200", metavar="RATES", help="operations a second, step after step")
+    add("--step-seconds", type=float, default=15.0, metavar="S", help="length of each step (default: 15)")
+    add("--limit-ms", type=float, default=50.0, metavar="MS", help="p99 that ends the test (default: 50)")
+    add("--connections", type=int, default=50, help="operations at once, over all processes (default: 50)")
+    add("--processes", type=int, default=1, help="load generators on this machine (default: 1)")
+    add("--workers", type=int, default=0, metavar="N", help="wait for N workers on other machines instead")
+    add("--reference", action="store_true", help="first compare the library's batches with GETs over raw sockets")
+    add("--report", type=Path, default=Path("report"), metavar="DIR", help="where to write live.json (default: report)")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    _check(options)
+    common.load_scenario(options)
+    report.check_folder(options.report)
+    if options.reference:
+        print(reference.compare(options.host), flush=True)
+    command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
+    command += ["--host", options.host, "-u", str(options.connections), "-r", str(options.connections)]
+    command += ["--scenario", options.scenario, "--scenarios", str(options.scenarios), "--layout", options.layout]
+    command += ["--iam", options.iam, "--steps", options.steps, "--step-seconds", str(options.step_seconds)]
+    command += ["--limit-ms", str(options.limit_ms), "--report-file", str(options.report / "live.json")]
+    if options.workers:
+        command += ["--master", "--expect-workers", str(options.workers)]
+    elif options.processes > 1:
+        command += ["--processes", str(options.processes)]
+    command += ["--loglevel", "WARNING", "--stop-timeout", "2"]
+    return ExitCode(_code(subprocess.run(command, check=False, env=_environment()).returncode))  # noqa: S603
+
+
+def _check(options: argparse.Namespace) -> None:
+    try:
+        rates = [float(rate) for rate in options.steps.split(",")]
+    except ValueError:
+        rates = []
+    if not rates or not all(rate > 0 for rate in rates):
+        raise ScenarioError(f"--steps is {options.steps!r}; write rates over 0 with commas, as 200,400,800.")
+    for name in ("step_seconds", "limit_ms", "connections", "processes"):
+        if not getattr(options, name) > 0:
+            raise ScenarioError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be over 0.")
+    if options.workers and options.processes > 1:
+        raise ScenarioError("--workers and --processes exclude each other: workers have processes of their own.")
+
+
+def _environment() -> dict[str, str]:
+    """The project's root comes first on the path, wherever the command was started."""
+    root = str(_LOCUSTFILE.parent.parent)
+    paths = [root, os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _code(returned: int) -> int:
+    known = {int(code) for code in ExitCode}
+    return returned if returned in known else int(ExitCode.ERROR)

@@ -1,0 +1,171 @@
+"""Rising steps of load at a fixed schedule: who is to act when, what came of it, where it broke. Knows no Locust.
+
+The schedule is open: operations are due at fixed times, however slow the server answers, and each one's latency counts
+from the time at which it was due (coordinated omission: Tene, How NOT to measure latency, 2013).
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+
+from hdrh.histogram import HdrHistogram
+
+from loadtest import theory
+from loadtest.traffic import CacheCall, Call
+
+if TYPE_CHECKING:
+    from loadtest.population import Population
+    from loadtest.scenarios import Scenario
+
+_LONGEST_US: Final = 60_000_000
+PERCENTILES: Final = (50.0, 95.0, 99.0, 99.9)
+# Below this share of the asked rate, a step was not reached.
+REACHED: Final = 0.99
+
+
+def histogram() -> HdrHistogram:
+    """Latencies from 1 µs to a minute, to three digits."""
+    return HdrHistogram(1, _LONGEST_US, 3)
+
+
+@dataclass(slots=True)
+class Schedule:
+    """One process's part of the steps: `rates` are operations per second of this process, one step after another."""
+
+    rates: list[float]
+    step_s: float
+    began: float
+    _step: int = 0
+    _slot: int = 0
+
+    def next_due(self, now: float) -> tuple[int, float] | None:
+        """(step, time at which the next operation is due); None behind the last step.
+
+        What a step could not begin before its end is left out: it is missing from the step's achieved rate.
+        """
+        now_step = max(0, int((now - self.began) / self.step_s))
+        if now_step > self._step:
+            self._step, self._slot = now_step, 0
+        while self._step < len(self.rates):
+            due = self._slot / self.rates[self._step]
+            if due < self.step_s:
+                self._slot += 1
+                return self._step, self.began + self._step * self.step_s + due
+            self._step, self._slot = self._step + 1, 0
+        return None
+
+
+class Mix:
+    """Calls in the proportions of the scenario's visits, by people as often as they visit."""
+
+    def __init__(self, scenario: Scenario, people: Population, seed: int) -> None:
+        mean = theory.visit(scenario)
+        weights = {
+            Call.GET_SESSION: mean.session_lookups,
+            Call.MATCH_SCORES: mean.list_views,
+            Call.COMPANY: mean.jobs_opened,
+            Call.IJP: mean.list_views + mean.preference_pages,
+            Call.START_SESSION: 1.0,
+            Call.UPDATE_IJP: mean.changes,
+        }
+        self._calls = list(weights)
+        self._bounds = list(accumulate(weights.values()))
+        self._users = list(accumulate(people.visits_per_day.tolist()))
+        self._people = people
+        self._rng = random.Random(seed)
+
+    def next(self) -> CacheCall:
+        rng = self._rng
+        call = self._calls[bisect(self._bounds, rng.random() * self._bounds[-1])]
+        user = min(bisect(self._users, rng.random() * self._users[-1]), len(self._users) - 1)
+        jobs = self._people.lists[user].tolist()
+        if call is Call.MATCH_SCORES:
+            return CacheCall(call, user, jobs=tuple(jobs))
+        if call is Call.COMPANY:
+            return CacheCall(call, user, int(self._people.slot_company[rng.choice(jobs)]))
+        return CacheCall(call, user)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one process did: latencies by (step, operation), and the share of its processor that it needed."""
+
+    latencies: dict[tuple[int, str], HdrHistogram] = field(default_factory=dict)
+    cpu_s: dict[int, float] = field(default_factory=dict)
+
+    def add(self, step: int, name: str, latency_us: float) -> None:
+        found = self.latencies.get((step, name))
+        if found is None:
+            found = self.latencies[step, name] = histogram()
+        found.record_value(min(max(1, int(latency_us)), _LONGEST_US))
+
+    def packed(self) -> dict[str, Any]:
+        """For the way to the master; sums since the start, so that a lost report does no harm."""
+        return {
+            "latencies": [(step, name, found.encode()) for (step, name), found in self.latencies.items()],
+            "cpu_s": self.cpu_s,
+        }
+
+    def merge_packed(self, packed: dict[str, Any]) -> None:
+        for step, name, text in packed["latencies"]:
+            self.latencies.setdefault((step, name), histogram()).decode_and_add(text)
+        for step, seconds in packed["cpu_s"].items():
+            self.cpu_s[int(step)] = max(self.cpu_s.get(int(step), 0.0), seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of one step. Rates are operations a second, latencies µs from the due time, CPU shares of one core."""
+
+    asked: float
+    achieved: float
+    latency_us: dict[str, int]  # by percentile, over all operations
+    operations: dict[str, dict[str, int]]  # by operation: count, and latencies by percentile
+    generator_cpu: float | None
+    server_cpu: float | None
+
+    def is_reached(self, limit_ms: float) -> bool:
+        return self.achieved >= REACHED * self.asked and self.latency_us["p99"] <= limit_ms * 1000
+
+
+def step_of(tally: Tally, number: int, asked: float, seconds: float, server_cpu: float | None) -> Step:
+    both = histogram()
+    operations = {}
+    for (step, name), found in sorted(tally.latencies.items()):
+        if step == number:
+            both.add(found)
+            operations[name] = {"count": found.get_total_count()} | percentiles(found)
+    cpu_s = tally.cpu_s.get(number)
+    return Step(
+        asked=asked,
+        achieved=both.get_total_count() / seconds,
+        latency_us=percentiles(both),
+        operations=operations,
+        generator_cpu=None if cpu_s is None else cpu_s / seconds,
+        server_cpu=server_cpu,
+    )
+
+
+def percentiles(found: HdrHistogram) -> dict[str, int]:
+    return {f"p{point:g}": found.get_value_at_percentile(point) for point in PERCENTILES}
+
+
+def conclusion(steps: list[Step], limit_ms: float) -> str:
+    """One sentence on the rate that was held, and on what ended it."""
+    held = [step for step in steps if step.is_reached(limit_ms)]
+    best = f"Held: {max(step.asked for step in held):,.0f} operations a second." if held else "No step was held."
+    broken = next((step for step in steps if not step.is_reached(limit_ms)), None)
+    if broken is None:
+        return f"{best} Nothing broke; ask for more with --steps."
+    why = (
+        f"{broken.achieved:,.0f} were achieved"
+        if broken.achieved < REACHED * broken.asked
+        else f"p99 was {broken.latency_us['p99'] / 1000:.1f} ms, over {limit_ms:g} ms"
+    )
+    busy = (broken.generator_cpu or 0) > 0.9
+    hint = " The load generator's own processor was full: give it more with --processes or workers." if busy else ""
+    return f"{best} SHORTFALL at {broken.asked:,.0f} a second: {why}.{hint}"

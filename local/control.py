@@ -1,0 +1,130 @@
+"""The commands' side of the daemon: finds it, starts it, and stands by it while a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from local.errors import LocalError
+from local.valkey import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What a daemon writes into its state folder once it answers.
+FILE: Final = "daemon.json"
+# It holds this for as long as it lives.
+LOCK: Final = "lock"
+_ROOT: Final = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Running:
+    """A daemon that lives. `environment` is what points boto3 and the AWS command line at it."""
+
+    provider_port: int
+    environment: Mapping[str, str] = field(repr=False)
+    passphrase: str = field(repr=False)
+    control: tuple[int, bytes] = field(repr=False)
+
+    def endpoints(self) -> dict[str, Any]:
+        """By replication group: the ports of its nodes and the file of the certificate authority."""
+        with self._connection() as connection:
+            connection.send_bytes(b"describe")
+            answer: dict[str, Any] = json.loads(connection.recv_bytes())
+            return answer
+
+    def down(self) -> None:
+        """Ends it with all that it runs; returns once it has ended."""
+        self._wait(b"down")
+
+    def wait_for_the_end(self) -> None:
+        """Returns once it has ended by itself."""
+        self._wait(b"wait")
+
+    def _wait(self, word: bytes) -> None:
+        with contextlib.suppress(EOFError, OSError), self._connection() as connection:
+            connection.send_bytes(word)
+            connection.recv_bytes()
+
+    @contextlib.contextmanager
+    def command(self) -> Iterator[None]:
+        """While a command runs. Raises LocalError if another one does."""
+        with self._connection() as connection:
+            connection.send_bytes(b"command")
+            if connection.recv_bytes() == b"busy":
+                raise LocalError("another command runs on this stack. Wait for it, or run: python -m local down")
+            yield
+            connection.send_bytes(b"done")
+            with contextlib.suppress(EOFError, OSError):
+                connection.recv_bytes()
+
+    def _connection(self) -> Connection:
+        port, key = self.control
+        return Client((HOST, port), authkey=key)
+
+
+def find(folder: Path) -> Running | None:
+    """The daemon of a state folder; None if none lives."""
+    if not _is_locked(folder / LOCK):
+        return None
+    try:
+        known = json.loads((folder / FILE).read_text())
+        running = Running(
+            known["provider_port"],
+            known["environment"],
+            known["passphrase"],
+            (known["control_port"], bytes.fromhex(known["authkey"])),
+        )
+        running.endpoints()
+    except (OSError, ValueError, KeyError, EOFError, AuthenticationError):
+        return None
+    return running
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether a living daemon holds the lock; a number of a process or a port may be somebody else's by now."""
+    try:
+        with file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def start(folder: Path, environment: Mapping[str, str]) -> Running:
+    """A daemon with an empty state folder; what an earlier one left there is of no use to it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "local.daemon", str(folder)],
+            cwd=_ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert daemon.stdout is not None
+    with daemon.stdout as said:
+        is_ready = said.readline() == b"ready\n"
+    running = find(folder) if is_ready else None
+    if running is None:
+        daemon.kill()
+        daemon.wait()
+        words = (folder / "log").read_text().strip().rpartition("\n")[2]
+        raise LocalError(f"the local AWS did not start: {words or 'it said nothing'}")
+    daemon.returncode = 0  # it outlives this process on purpose
+    return running

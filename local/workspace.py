@@ -1,0 +1,127 @@
+"""The copy that Pulumi works on: project file, the stack's settings and Pulumi's own state, in a state folder.
+
+Pulumi writes into the stack's file (its passphrase's salt) and reads the program where it is; so the checkout stays
+as it was. The folder is below the checkout's `.local/`, where `uv` finds the checkout's project.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from local.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.control import Running
+
+ROOT: Final = Path(__file__).parent.parent
+# What says with which key a file's secrets are encrypted. Nobody here has that key.
+_ENCRYPTION: Final = ("encryptedkey", "encryptionsalt", "secretsprovider")
+_SALT: Final = "encryptionsalt"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One stack's state folder for the checkout `root`."""
+
+    root: Path
+    stack: str
+    folder: Path
+
+    @property
+    def project(self) -> Path:
+        """Where Pulumi's command line is run."""
+        return self.folder / "project"
+
+    @property
+    def settings_file(self) -> Path:
+        """The stack's settings in the checkout. Raises UsageError where the stack has none."""
+        file = self.root / f"Pulumi.{self.stack}.yaml"
+        if not file.is_file():
+            known = ", ".join(sorted(path.name.split(".")[1] for path in self.root.glob("Pulumi.*.yaml")))
+            raise UsageError(f"stack {self.stack!r} has no {file.name}. Known: {known}.")
+        return file
+
+    def prepare(self, changes: Mapping[str, Any] | None = None) -> list[str]:
+        """Copies project and settings as they are now, `changes` applied. The settings that got placeholders."""
+        source = self.settings_file
+        self.project.mkdir(parents=True, exist_ok=True)
+        declared = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
+        declared["main"] = str(self.root / declared["main"])
+        options = declared["runtime"]["options"]
+        options["virtualenv"] = str(self.root / options["virtualenv"])
+        (self.project / "Pulumi.yaml").write_text(yaml.safe_dump(declared))
+
+        settings = yaml.safe_load(source.read_text()) or {}
+        replaced: list[str] = []
+        settings["config"] = {
+            key: _readable(key, value, replaced) for key, value in settings.get("config", {}).items()
+        } | dict(changes or {})
+        for key in _ENCRYPTION:
+            settings.pop(key, None)
+        copy = self.project / source.name
+        if copy.exists() and (salt := yaml.safe_load(copy.read_text()).get(_SALT)):
+            settings[_SALT] = salt
+        copy.write_text(yaml.safe_dump(settings))
+        return replaced
+
+    def environment(self, running: Running | None) -> dict[str, str]:
+        """The environment of every process that is started for the stack: no key, profile or account of the user's.
+
+        With a daemon it points Pulumi at it.
+        """
+        ours = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("AWS_", "PULUMI_", "UV_")) and key != "VIRTUAL_ENV"
+        }
+        ours |= {
+            # Else boto3 would look for keys in the user's files and on the network.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(self.root / ".tools" / "bin")]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        if running is None:
+            return ours
+        backend, home = self.folder / "backend", self.folder / "home"
+        backend.mkdir(exist_ok=True)
+        return ours | {
+            "PULUMI_BACKEND_URL": f"file://{backend}",
+            "PULUMI_CONFIG_PASSPHRASE": running.passphrase,
+            "PULUMI_DEBUG_PROVIDERS": f"aws:{running.provider_port}",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_HOME": str(home),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            # The CLI runs `uv sync`: it must neither look for anything newer nor write the lock file.
+            "UV_FROZEN": "1",
+            "UV_OFFLINE": "1",
+        }
+
+
+def find_pulumi() -> str:
+    """The command line. Raises UsageError where there is none."""
+    found = shutil.which("pulumi")
+    if found is None:
+        raise UsageError("the command `pulumi` is not on PATH. Get it from https://www.pulumi.com/docs/install/")
+    return found
+
+
+def _readable(key: str, value: Any, replaced: list[str]) -> Any:
+    """The value with every encrypted part of it replaced: its key is elsewhere."""
+    if isinstance(value, dict):
+        if set(value) == {"secure"}:
+            replaced.append(key)
+            return "placeholder"
+        return {name: _readable(f"{key}.{name}", inner, replaced) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_readable(f"{key}[{number}]", inner, replaced) for number, inner in enumerate(value)]
+    return value

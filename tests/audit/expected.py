@@ -1,0 +1,56 @@
+"""The checks that report on the stacks. One that falls silent means that its tool no longer reads what it judges."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHECKOV: Final = """
+    CKV2_AWS_11 CKV2_AWS_12 CKV2_AWS_32 CKV2_AWS_40 CKV2_AWS_42 CKV2_AWS_46 CKV2_AWS_47 CKV2_AWS_5 CKV2_AWS_50
+    CKV2_AWS_54 CKV2_AWS_56 CKV2_AWS_6 CKV2_AWS_61 CKV2_AWS_62 CKV2_AWS_64 CKV2_AWS_65 CKV2_AWS_72 CKV2_AWS_75
+    CKV_AWS_115 CKV_AWS_116 CKV_AWS_117 CKV_AWS_130 CKV_AWS_144 CKV_AWS_145 CKV_AWS_158 CKV_AWS_169 CKV_AWS_173
+    CKV_AWS_174 CKV_AWS_18 CKV_AWS_19 CKV_AWS_191 CKV_AWS_20 CKV_AWS_21 CKV_AWS_216 CKV_AWS_227 CKV_AWS_23
+    CKV_AWS_24 CKV_AWS_25 CKV_AWS_259 CKV_AWS_26 CKV_AWS_260 CKV_AWS_272 CKV_AWS_274 CKV_AWS_277 CKV_AWS_286
+    CKV_AWS_287 CKV_AWS_288 CKV_AWS_289 CKV_AWS_29 CKV_AWS_290 CKV_AWS_30 CKV_AWS_300 CKV_AWS_301 CKV_AWS_305
+    CKV_AWS_31 CKV_AWS_310 CKV_AWS_319 CKV_AWS_33 CKV_AWS_338 CKV_AWS_34 CKV_AWS_355 CKV_AWS_363 CKV_AWS_364
+    CKV_AWS_374 CKV_AWS_382 CKV_AWS_385 CKV_AWS_393 CKV_AWS_45 CKV_AWS_50 CKV_AWS_53 CKV_AWS_54 CKV_AWS_55
+    CKV_AWS_56 CKV_AWS_57 CKV_AWS_60 CKV_AWS_61 CKV_AWS_62 CKV_AWS_63 CKV_AWS_66 CKV_AWS_68 CKV_AWS_7 CKV_AWS_70
+    CKV_AWS_86 CKV_AWS_93
+"""
+PROWLER: Final = """
+    cloudfront_distributions_custom_ssl_certificate cloudfront_distributions_default_root_object
+    cloudfront_distributions_field_level_encryption_enabled cloudfront_distributions_geo_restrictions_enabled
+    cloudfront_distributions_https_enabled cloudfront_distributions_logging_enabled
+    cloudfront_distributions_multiple_origin_failover_configured cloudfront_distributions_origin_traffic_encrypted
+    cloudfront_distributions_pqc_tls_enabled cloudfront_distributions_s3_origin_access_control
+    cloudfront_distributions_s3_origin_non_existent_bucket cloudfront_distributions_using_deprecated_ssl_protocols
+    cloudfront_distributions_using_waf cloudwatch_alarm_actions_alarm_state_configured
+    cloudwatch_alarm_actions_enabled cloudwatch_changes_to_network_acls_alarm_configured
+    cloudwatch_changes_to_network_gateways_alarm_configured
+    cloudwatch_changes_to_network_route_tables_alarm_configured cloudwatch_changes_to_vpcs_alarm_configured
+    cloudwatch_cross_account_sharing_disabled cloudwatch_log_group_kms_encryption_enabled
+    cloudwatch_log_group_no_secrets_in_logs cloudwatch_log_group_not_publicly_accessible
+    cloudwatch_log_group_retention_policy_specific_days_enabled
+    cloudwatch_log_metric_filter_and_alarm_for_aws_config_configuration_changes_enabled
+    cloudwatch_log_metric_filter_and_alarm_for_cloudtrail_configuration_changes_enabled
+    cloudwatch_log_metric_filter_authentication_failures cloudwatch_log_metric_filter_aws_organizations_changes
+    cloudwatch_log_metric_filter_disable_or_scheduled_deletion_of_kms_cmk
+    cloudwatch_log_metric_filter_for_s3_bucket_policy_changes cloudwatch_log_metric_filter_policy_changes
+    cloudwatch_log_metric_filter_root_usage cloudwatch_log_metric_filter_security_group_changes
+    cloudwatch_log_metric_filter_sign_in_without_mfa cloudwatch_log_metric_filter_unauthorized_api_calls
+    elasticache_cluster_uses_public_subnet elasticache_redis_cluster_auto_minor_version_upgrades
+    elasticache_redis_cluster_automatic_failover_enabled elasticache_redis_cluster_backup_enabled
+    elasticache_redis_cluster_in_transit_encryption_enabled elasticache_redis_cluster_multi_az_enabled
+    elasticache_redis_cluster_rest_encryption_enabled elasticache_redis_replication_group_auth_enabled
+    kms_cmk_are_used kms_cmk_not_deleted_unintentionally kms_cmk_not_multi_region kms_cmk_rotation_enabled
+    kms_key_not_publicly_accessible s3_bucket_acl_prohibited s3_bucket_cross_account_access
+    s3_bucket_cross_region_replication s3_bucket_default_encryption s3_bucket_event_notifications_enabled
+    s3_bucket_kms_encryption s3_bucket_level_public_access_block s3_bucket_lifecycle_enabled s3_bucket_no_mfa_delete
+    s3_bucket_object_lock s3_bucket_object_versioning s3_bucket_policy_public_write_access s3_bucket_public_access
+    s3_bucket_public_list_acl s3_bucket_public_write_acl s3_bucket_secure_transport_policy
+    s3_bucket_server_access_logging_enabled sns_topics_kms_encryption_at_rest_enabled
+    sns_topics_not_publicly_accessible vpc_different_regions
+"""
+EXPECTED: Final = (
+    *(f"checkov:{check}" for check in CHECKOV.split()),
+    *(f"prowler:{check}" for check in PROWLER.split()),
+)

@@ -1,0 +1,94 @@
+"""The pages on the load test show what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cache import CacheService
+from cache.metrics import AccessLog, Publisher
+from loadtest import accesslog, faults, planning, scenarios
+from loadtest.__main__ import COMMANDS, main
+from local.valkey import Valkey
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/loadtest.md").read_text()
+
+
+def test_the_page_names_every_command_and_fault() -> None:
+    assert [name for name in COMMANDS if f"python -m loadtest {name}" not in PAGE] == []
+    assert [kind for kind in faults.KINDS if f"`{kind}" not in PAGE] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+
+    assert "exit codes: 0 every target met" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"^\$ (?:\.venv/bin/)?python -m loadtest (\w+)(.*)$", PAGE, re.MULTILINE)
+    assert len(shown) > 4
+    for command, rest in shown:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        for word in shlex.split(rest, comments=True):
+            assert not word.startswith("--") or word in text, (command, word)
+    for text in re.findall(r"\| `([a-z:-]+@\S+)` \|", PAGE):
+        faults.parse(text)
+
+
+def test_the_scenario_of_the_page_is_one(tmp_path: Path) -> None:
+    table = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert table
+    assert "mine" in tomllib.loads(table[1])
+    file = tmp_path / "mine.toml"
+    file.write_text(scenarios.FILE.read_text() + table[1])
+
+    scenario = scenarios.load("mine", file)
+
+    assert scenario.catalog.match.ttl_s == 172_800
+    assert planning.plan(scenario).rows
+
+
+def test_what_the_library_records_is_replayed(tmp_path: Path) -> None:
+    """The page's snippet, with every method that the log knows."""
+    snippet = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert snippet
+    file = tmp_path / "access.csv"
+    with Valkey() as server:
+        names: dict[str, object] = {}
+        code = snippet[1].replace("redis://127.0.0.1:6379", server.url).replace("access.csv", str(file))
+        exec(code, names)  # noqa: S102 - our own page
+        cache = names["cache"]
+        assert isinstance(cache, CacheService)
+        with Publisher(cache, [AccessLog(file, cache)]):
+            cache.start_session(1234, {})
+            cache.get_session(1234)
+            cache.update_ijp(1234, {})
+            cache.get_ijp(1234, dict)
+            cache.get_company_enrichment(101, dict)
+            cache.set_match_scores(1234, {5678: {}})
+            cache.invalidate_user_matches(1234)
+            cache.invalidate_job_matches(5678)
+            cache.invalidate_company(101)
+            cache.end_session(1234)
+        cache.close()
+    log = accesslog.AccessLog(file)
+
+    groups = list(log.groups())
+
+    assert log.malformed == 0, log.examples
+    assert groups[0].items == [5678, 5679]
+    assert [(group.cache_type, group.operation) for group in groups] == [
+        *(("match", "get"), ("session", "start"), ("session", "get"), ("ijp", "update"), ("ijp", "get")),
+        *(("company", "get"), ("match", "set"), ("match", "invalidate"), ("match", "invalidate")),
+        *(("company", "invalidate"), ("session", "end")),
+    ]

@@ -1,0 +1,178 @@
+"""Rising steps of load on an open schedule."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from cache import CATALOG
+from loadtest import population, reference, scenarios
+from loadtest.__main__ import main
+from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
+from loadtest.traffic import Call
+from loadtest.webtab import HitRates
+from local.valkey import Valkey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_operations_are_due_at_fixed_times() -> None:
+    schedule = Schedule([2.0, 4.0], step_s=1.0, began=100.0)
+
+    due = [schedule.next_due(99.0) for _ in range(7)]
+
+    assert due == [(0, 100.0), (0, 100.5), (1, 101.0), (1, 101.25), (1, 101.5), (1, 101.75), None]
+
+
+def test_what_a_step_could_not_begin_is_left_out() -> None:
+    schedule = Schedule([1_000.0, 2.0], step_s=1.0, began=0.0)
+    schedule.next_due(0.0)
+
+    assert schedule.next_due(1.2) == (1, 1.0)
+
+
+def tally_of(latencies_us: dict[str, list[int]]) -> Tally:
+    tally = Tally()
+    for name, values in latencies_us.items():
+        for value in values:
+            tally.add(0, name, value)
+    return tally
+
+
+def test_processes_are_added_up() -> None:
+    one, other, both = (
+        tally_of({"ijp.get": [100] * 60}),
+        tally_of({"ijp.get": [300] * 40, "match.list": [500]}),
+        Tally(),
+    )
+    one.cpu_s[0], other.cpu_s[0] = 0.2, 0.9
+
+    for each in (one, other):
+        both.merge_packed(json.loads(json.dumps(each.packed(), default=lambda text: text.decode())))
+
+    step = step_of(both, 0, asked=50.0, seconds=2.0, server_cpu=0.5)
+    assert step.achieved == 50.5
+    assert step.operations["ijp.get"]["count"] == 100
+    assert step.operations["ijp.get"]["p50"] == pytest.approx(100, rel=0.01)
+    assert step.operations["ijp.get"]["p95"] == pytest.approx(300, rel=0.01)
+    assert step.generator_cpu == 0.45
+
+
+def step(asked: float, achieved: float, p99_us: int = 1_000, generator_cpu: float = 0.1) -> Step:
+    latencies = {"p50": 100, "p95": 500, "p99": p99_us, "p99.9": p99_us}
+    return Step(asked, achieved, latencies, {}, generator_cpu, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([step(100, 100), step(200, 200)], "Held: 200 operations a second. Nothing broke"),
+        (
+            [step(100, 100), step(200, 150)],
+            "Held: 100 operations a second. SHORTFALL at 200 a second: 150 were achieved.",
+        ),
+        ([step(100, 100, 60_000)], "No step was held. SHORTFALL at 100 a second: p99 was 60.0 ms, over 50 ms."),
+        ([step(100, 50, generator_cpu=0.97)], "The load generator's own processor was full"),
+    ],
+)
+def test_a_shortfall_is_said(steps: list[Step], said: str) -> None:
+    assert said in conclusion(steps, limit_ms=50)
+
+
+def test_the_mix_is_that_of_the_scenario() -> None:
+    scenario = scenarios.load("small")
+    mix = Mix(scenario, population.draw(scenario, 1), seed=1)
+
+    calls = [mix.next() for _ in range(4_000)]
+
+    lists = [call for call in calls if call.call is Call.MATCH_SCORES]
+    assert all(len(call.jobs) == scenario.list_length for call in lists)
+    assert len(lists) / len(calls) == pytest.approx(0.15, abs=0.03)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_rate_beyond_the_server_is_exit_code_5(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], processes: str
+) -> None:
+    """The steps before it are shown, with the hits of all processes."""
+    with Valkey() as server:
+        code = main(
+            [
+                *("live", "--host", server.url, "--scenario", "small", "--steps", "1000000", "--step-seconds", "2"),
+                *("--connections", "10", "--processes", processes, "--report", str(tmp_path)),
+            ]
+        )
+
+    out = capfd.readouterr().out
+    document = json.loads((tmp_path / "live.json").read_text())
+    assert code == 5, out
+    assert "SHORTFALL at 1,000,000 a second" in out
+    assert document["steps"][0]["asked"] == 1_000_000
+    assert document["steps"][0]["achieved"] > 0
+    assert document["hits"]["session"][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "fast"], "--steps is 'fast'; write rates over 0"),
+        (["--steps", "100,0"], "write rates over 0"),
+        (["--step-seconds", "0"], "--step-seconds is 0.0; it must be over 0"),
+        (["--processes", "2", "--workers", "2"], "--workers and --processes exclude each other"),
+        (["--scenario", "expect"], "there is no scenario 'expect'"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["live", "--host", "redis://127.0.0.1:1", "--report", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_server_is_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--host", "redis://127.0.0.1:1", "--scenario", "small", "--report", str(tmp_path)]) == 1
+    assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
+
+
+def test_a_wrong_sign_in_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    host = ["--host", "rediss://127.0.0.1:1"]
+
+    assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", "app"]) == 2
+    assert "--iam is 'app'; write USER:CACHE:REGION" in capfd.readouterr().err
+
+
+def test_batches_beat_single_gets_over_raw_sockets() -> None:
+    """Three times and more on a quiet machine; here only that batches win, whatever else it does."""
+    with Valkey() as server:
+        found = reference.compare(server.url, round_s=0.2)
+        left = redis.Redis.from_url(server.url)
+        keys = left.dbsize()
+        left.close()
+
+    assert found.ratio > 1
+    assert "times the" in str(found)
+    assert keys <= 1  # the jobs' generations
+
+
+def test_a_reference_needs_a_plain_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = ["--host", "rediss://127.0.0.1:1"]
+
+    assert main(["live", *host, "--reference", "--report", str(tmp_path)]) == 2
+    assert "--reference needs a server without TLS and password" in capsys.readouterr().err
+
+
+def test_the_tab_shows_targets_and_stretches() -> None:
+    tab = HitRates(CATALOG)
+    tab.sample({"match": (50, 100)}, "10:00:00")
+    tab.sample({"match": (140, 200)}, "10:00:05")
+
+    target, whole, newest, oldest = tab.rows()
+
+    assert target["match"] == "80 %"
+    assert whole["match"] == "70.00 % of 200"
+    assert (newest["time"], newest["match"]) == ("10:00:05", "90.00 % of 100")
+    assert (oldest["match"], oldest["ijp"]) == ("50.00 % of 100", "–")

@@ -1,0 +1,146 @@
+"""What a run leaves for people and machines; two runs compared; intervals as narrow as asked."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from loadtest import comparing, intervals, report, scenarios, verdict, virtual
+from loadtest.__main__ import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from loadtest.result import Result
+
+SMALL = scenarios.load("small").changed(users=400, days=2)
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return virtual.run(SMALL.changed(targets={"match": 0.99}), seed=1)
+
+
+@pytest.fixture(scope="module")
+def folder(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    written: Path = tmp_path_factory.mktemp("report")
+    report.write(written, result, verdict.judge(result))
+    return written
+
+
+def document(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
+    return found
+
+
+def test_junit_has_a_case_for_each_target(folder: Path) -> None:
+    suite = ElementTree.fromstring((folder / "junit.xml").read_text())  # noqa: S314 - our own file
+
+    cases = {case.get("name"): case for case in suite}
+    assert list(cases) == ["match", "company", "ijp", "session", "cache.t4g.medium"]
+    assert cases["match"].find("failure") is not None
+    assert cases["session"].find("failure") is None
+    assert suite.get("tests") == "5"
+    assert int(suite.get("failures", 0)) >= 1
+
+
+def test_the_summary_says_what_failed(folder: Path) -> None:
+    summary = (folder / "summary.md").read_text()
+
+    assert summary.startswith("## Hit rates: ")
+    assert "| match | 99 % | " in summary
+    assert "**FAIL**" in summary
+    assert "Misses cost " in summary
+
+
+def test_the_report_shows_cost_and_projection(folder: Path) -> None:
+    html = (folder / "report.html").read_text()
+
+    assert "What misses cost" in html
+    assert "100,000" in html
+    assert html.count("<svg") == 6
+    assert "width=device-width" in html
+
+
+def changed(original: dict[str, Any], name: str, by: float) -> dict[str, Any]:
+    other = copy.deepcopy(original)
+    for row in other["classes"]:
+        if row["name"] == name:
+            for figure in ("measured", "ci_low", "ci_high"):
+                row[figure] += by
+    return other
+
+
+def test_a_fall_beyond_the_intervals_is_a_regression(folder: Path, tmp_path: Path) -> None:
+    before = document(folder)
+    (tmp_path / "worse.json").write_text(json.dumps(changed(before, "match", -0.1)))
+    (tmp_path / "noise.json").write_text(json.dumps(changed(before, "match", -0.0001)))
+
+    original = str(folder / "verdict.json")
+    assert main(["compare", original, str(tmp_path / "worse.json")]) == 3
+    assert main(["compare", str(tmp_path / "worse.json"), original]) == 0
+    assert main(["compare", original, str(tmp_path / "noise.json")]) == 0
+
+
+def test_more_memory_is_a_regression(folder: Path) -> None:
+    before = document(folder)
+    after = copy.deepcopy(before)
+    after["assumptions"]["users"] = 500
+    for node in after["sizing"]:
+        node["used_bytes"] *= 2
+
+    changes, settings = comparing.compare(before, after)
+
+    assert {change.name for change in changes if change.is_regression} == {"memory"}
+    assert settings == ["users: 400 → 500"]
+
+
+def test_too_few_samples_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
+    other = document(folder)
+    other["classes"][0] |= {"ci_low": None, "ci_high": None}
+    (tmp_path / "few.json").write_text(json.dumps(other))
+
+    assert main(["compare", str(folder / "verdict.json"), str(tmp_path / "few.json")]) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is no JSON"), ("{}", "not a verdict.json"), (None, "No such file")]
+)
+def test_what_is_no_verdict_is_exit_code_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, message: str
+) -> None:
+    other = tmp_path / "other.json"
+    if text is not None:
+        other.write_text(text)
+
+    assert main(["compare", str(folder / "verdict.json"), str(other)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_ends_when_the_intervals_are_narrow_enough() -> None:
+    wide = virtual.run(SMALL.changed(days=3), seed=1, precision=0.2)
+    narrow = virtual.run(SMALL.changed(days=2), seed=1, precision=0.0001)
+
+    assert wide.scenario.days == 1
+    assert wide.remarks == []
+    assert narrow.scenario.days == 2
+    assert "match: the interval is ± " in narrow.remarks[0]
+    assert int(verdict.judge(narrow).exit_code) == 5
+
+
+def test_the_interval_is_that_of_a_bootstrap_over_users(result: Result) -> None:
+    counted = result.counts.types["match"]
+    rng = np.random.default_rng(1)
+    users = len(counted.hits)
+    drawn = rng.integers(0, users, size=(2_000, users))
+    rates = counted.hits[drawn].sum(axis=1) / counted.lookups[drawn].sum(axis=1)
+
+    found = intervals.hit_rate(counted.hits, counted.lookups)
+
+    assert found.low == pytest.approx(np.quantile(rates, 0.025), abs=found.half_width / 5)
+    assert found.high == pytest.approx(np.quantile(rates, 0.975), abs=found.half_width / 5)

@@ -1,0 +1,254 @@
+"""`python -m local`, with a command line of Pulumi's that only looks like it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+import redis
+import yaml
+
+from local import control
+from local.errors import LocalError
+from local.workspace import Workspace
+from tests.infra.stack import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAND_IN = Path(__file__).with_name("pulumi_stand_in.py")
+
+
+class Machine:
+    """A user's machine: a command `pulumi` on PATH, keys of a real account in the environment, a state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "calls"
+        self.state = folder / "state"
+        commands = folder / "bin"
+        commands.mkdir()
+        script = commands / "pulumi"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "{self.log}" "$@"\n')
+        script.chmod(0o700)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+            "AWS_PROFILE": "production",
+            "AWS_ACCESS_KEY_ID": "AKIAREAL",
+            "PULUMI_ACCESS_TOKEN": "pul-real",
+        }
+
+    def local(self, *arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+        run = subprocess.run(
+            [sys.executable, "-m", "local", *arguments, "--state", str(self.state)]
+            if "--" not in arguments
+            else [
+                *(sys.executable, "-m", "local", *arguments[: arguments.index("--")], "--state", str(self.state)),
+                *arguments[arguments.index("--") :],
+            ],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert check in (None, run.returncode), run.stdout + run.stderr
+        return run
+
+    def calls(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def environment_without_keys(self) -> dict[str, str]:
+        return Workspace(ROOT, "prod", self.state).environment(None)
+
+    def daemon_pid(self) -> int:
+        return int(json.loads((self.state / "daemon.json").read_text())["pid"])
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    if running := control.find(made.state):
+        running.down()
+
+
+def checkout() -> dict[str, str]:
+    """Every file of the repository, by what is in it; what tests and tools leave behind aside."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in listed if (ROOT / name).is_file()}
+
+
+def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) -> None:
+    before = checkout()
+
+    # So few people are too few for a verdict: exit code 5, every time.
+    short = ("-u", "40", "-r", "40", "-t", "2s")
+    report = ("--report", str(tmp_path / "report"))
+    rehearsed = machine.local("rehearse", "--stack", "scale-up", "--keep", *report, "--", *short, check=5)
+    assert "40 of the scenario's 2000 users took part" in rehearsed.stdout
+    assert "match.list" in (tmp_path / "report" / "load-test.html").read_text()
+    outputs = json.loads(machine.local("outputs", "--stack", "scale-up", "--json").stdout)
+    local = outputs.pop("local")
+    keys = local["environment"]
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=keys["AWS_ENDPOINT_URL"],
+        region_name=keys["AWS_REGION"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+    )
+    s3.put_object(Bucket=outputs["static_bucket"], Key="index.html", Body=b"x", CacheControl="max-age=60")
+    assert s3.head_object(Bucket=outputs["static_bucket"], Key="index.html")["CacheControl"] == "max-age=60"
+    s3.close()
+    nobody = redis.Redis.from_url(f"rediss://127.0.0.1:{outputs['port']}?ssl_ca_certs={local['ca_file']}")
+    with contextlib.closing(nobody), pytest.raises(redis.AuthenticationError):
+        nobody.ping()
+    machine.local("destroy", "--stack", "scale-up")
+
+    assert not machine.state.exists()
+    assert checkout() == before
+    with pytest.raises(redis.ConnectionError):
+        nobody.ping()
+    nobody.close()
+
+
+def test_pulumi_gets_a_copy_its_own_state_and_no_account(machine: Machine) -> None:
+    machine.local("preview", "--stack", "prod", "--", "--diff", "--target", "x")
+
+    selected, previewed = machine.calls()
+    assert selected["arguments"] == ["stack", "select", "prod", "--create", "--non-interactive"]
+    assert previewed["arguments"] == ["preview", "--stack", "prod", "--diff", "--target", "x"]
+    environment = previewed["environment"]
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{machine.state / 'backend'}"
+    assert environment["PULUMI_DEBUG_PROVIDERS"].startswith("aws:")
+    real = {"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "PULUMI_ACCESS_TOKEN"}
+    assert not real & environment.keys()
+    project = yaml.safe_load(previewed["files"]["Pulumi.yaml"])
+    assert Path(project["main"]).samefile(ROOT / "infra")
+    assert Path(project["runtime"]["options"]["virtualenv"]).samefile(ROOT / ".venv")
+    assert "encryptionsalt" in previewed["files"]["Pulumi.prod.yaml"]
+    assert not machine.state.exists(), "a preview makes nothing, so nothing stays"
+
+
+def test_a_command_that_dies_leaves_nothing(machine: Machine) -> None:
+    running = control.start(machine.state, machine.environment_without_keys())
+    dying = subprocess.Popen(
+        [sys.executable, "-c", _STAYS_IN_A_COMMAND, str(machine.state)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert dying.stdout is not None
+    with dying.stdout as said:
+        assert said.readline() == b"in it\n"
+        with pytest.raises(LocalError, match="another command runs on this stack"), running.command():
+            pass
+        dying.kill()
+    dying.wait()
+
+    running.wait_for_the_end()
+
+    assert not machine.state.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.provider_port))
+
+
+_STAYS_IN_A_COMMAND = """
+import pathlib, signal, sys
+from local import control
+with control.find(pathlib.Path(sys.argv[1])).command():
+    print("in it", flush=True)
+    signal.pause()
+"""
+
+
+def test_what_a_killed_daemon_left_is_no_hindrance(machine: Machine) -> None:
+    control.start(machine.state, machine.environment_without_keys())
+    (machine.state / "backend").mkdir()
+    os.kill(machine.daemon_pid(), signal.SIGKILL)
+    while control.find(machine.state):
+        os.sched_yield()
+
+    again = machine.local("preview", "--stack", "scale-up")
+
+    assert "has ended, and the stack with it. This starts from nothing." in again.stderr
+    assert not machine.state.exists()
+
+
+def test_down_ends_everything_at_once(machine: Machine) -> None:
+    running = control.start(machine.state, machine.environment_without_keys())
+
+    told = machine.local("down", "--stack", "prod").stdout
+
+    assert told == "Stack prod is down; nothing of it is left.\n"
+    assert not machine.state.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.provider_port))
+    assert machine.local("down", "--stack", "prod").stdout == "Stack prod is not up here.\n"
+
+
+def test_without_the_command_line_it_says_where_to_get_it(machine: Machine) -> None:
+    machine.environment["PATH"] = "/nowhere"
+
+    run = machine.local("up", "--stack", "prod", check=2)
+
+    assert run.stderr == (
+        "local: the command `pulumi` is not on PATH. Get it from https://www.pulumi.com/docs/install/\n"
+    )
+    assert not machine.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("up", "--stack", "prd"), 2, "stack 'prd' has no Pulumi.prd.yaml. Known: prod, scale-out, scale-up."),
+        (("outputs", "--stack", "prod"), 1, "is not up here. Run: python -m local up --stack prod"),
+        (("rehearse", "--stack", "scale-out"), 2, "stack scale-out has cluster mode"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(arguments: tuple[str, ...], code: int, told: str, machine: Machine) -> None:
+    run = machine.local(*arguments, check=code)
+
+    assert told in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert not machine.state.exists()
+
+
+def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "secretsprovider": "awskms://alias/x",
+                "encryptedkey": "abc",
+                "config": {
+                    "aws:region": "us-east-1",
+                    "roleferry-cache:owner": {"secure": "v1:cipher"},
+                    "roleferry-cache:alarmSubscriptions": [{"protocol": "email", "endpoint": {"secure": "v1:cipher"}}],
+                },
+            }
+        )
+    )
+    workspace = Workspace(tmp_path, "dev", tmp_path / "state")
+
+    named = workspace.prepare()
+
+    assert named == ["roleferry-cache:alarmSubscriptions[0].endpoint", "roleferry-cache:owner"]
+    copy = yaml.safe_load((workspace.project / "Pulumi.dev.yaml").read_text())
+    assert copy["config"]["roleferry-cache:owner"] == "placeholder"
+    assert copy.keys() == {"config"}

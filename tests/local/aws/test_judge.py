@@ -1,0 +1,91 @@
+"""What AWS would refuse is told by property, value and reason before anything is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra.translations import TRANSLATIONS, limits
+from local.aws import judge
+from local.aws.kinds import KINDS
+from local.aws.resources import Resources
+from local.aws.wire import UNKNOWN
+
+if TYPE_CHECKING:
+    from tests.infra.stack import Declared
+
+
+def test_every_declared_resource_is_taken(stacks: dict[str, Declared]) -> None:
+    """The recorded ids are made up, and shorter than AWS's."""
+    for declared in stacks.values():
+        for resource in declared.resources:
+            if not resource.is_component:
+                failures = judge.failures(resource.type, resource.inputs)
+                made_up = [f for f in failures if "arn:aws:" in f.reason or f.property.endswith(("Id", "Ids"))]
+                assert failures == made_up, resource.urn
+
+
+def test_every_type_of_the_table_is_known_and_no_other() -> None:
+    assert KINDS.keys() == TRANSLATIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("type_", "changes", "told"),
+    [
+        ("ReplicationGroup", {"nodeType": "cache.t4g.medum"}, "nodeType is 'cache.t4g.medum': known are cache.t4g.m"),
+        ("ReplicationGroup", {"transitEncryptionMode": "requird"}, "transitEncryptionMode is 'requird': allowed are"),
+        ("ReplicationGroup", {"numCacheClusters": 1}, "numCacheClusters is 1: automaticFailoverEnabled needs a node"),
+        ("ReplicationGroup", {"numNodeGroups": 2}, "numCacheClusters is 2: with numNodeGroups set"),
+        ("ReplicationGroup", {"snapshotWindow": "05:30-06:30"}, "maintenanceWindow is 'sun:05:00-sun:06:00': it over"),
+        ("ReplicationGroup", {"replicationGroupId": "x" * 41}, "up to 40 characters"),
+        ("ReplicationGroup", {"durability": "on"}, "durability is 'on': property 'durability' has no translation"),
+        ("ReplicationGroup", {"port": "redis"}, "port is 'redis': Invalid type for parameter Port"),
+        ("ParameterGroup", {"parameters": [{"name": "maxmemory", "value": "1"}]}, "'maxmemory' cannot be set"),
+        ("ParameterGroup", {"family": "redis7"}, "family is 'redis7': known are valkey7, valkey8, valkey9"),
+        ("User", {"userName": "other"}, "userName is 'other': it must be the userId"),
+        ("User", {"accessString": "~* +@all"}, "it must start with on or off"),
+        ("MetricAlarm", {"comparisonOperator": "LessThan"}, "comparisonOperator is 'LessThan': allowed are"),
+        ("MetricAlarm", {"datapointsToAlarm": 99}, "datapointsToAlarm is 99: at most evaluationPeriods"),
+        ("aws:cloudwatch/dashboard:Dashboard", {"dashboardBody": "{"}, "it is no JSON"),
+        ("Bucket", {"bucket": "Upper"}, "3 to 63 small letters"),
+        ("Function", {"runtime": "python4"}, "runtime is 'python4': allowed are"),
+        ("Vpc", {"cidrBlock": "10.0.0.0/8"}, "cidrBlock is '10.0.0.0/8': a range from /16 to /28 is allowed"),
+        ("aws:kms/alias:Alias", {"name": "data"}, "it must be alias/…"),
+        ("EventRule", {"scheduleExpression": "hourly"}, "it must be cron(…) or rate(…)"),
+    ],
+)
+def test_a_wrong_value_is_told(type_: str, changes: dict[str, Any], told: str, stacks: dict[str, Declared]) -> None:
+    resource = stacks["prod"].of(type_)[0]
+
+    reasons = [failure.reason for failure in judge.failures(resource.type, resource.inputs | changes)]
+
+    assert any(told in reason for reason in reasons), reasons
+
+
+def test_what_is_not_known_yet_is_not_judged(stacks: dict[str, Declared]) -> None:
+    for resource in stacks["prod"].resources:
+        if not resource.is_component:
+            unknown = dict.fromkeys(resource.inputs, UNKNOWN)
+            assert judge.failures(resource.type, unknown) == [], resource.urn
+
+
+def test_a_missing_property_is_told(stacks: dict[str, Declared]) -> None:
+    policy = stacks["prod"].of("RolePolicy")[0]
+    inputs = {key: value for key, value in policy.inputs.items() if key != "policy"}
+
+    assert [f.reason for f in judge.failures(policy.type, inputs)] == ["policy is not set: it is required."]
+
+
+def test_every_property_that_changes_in_place_has_a_request(stacks: dict[str, Declared]) -> None:
+    for resource in stacks["prod"].resources:
+        if resource.is_component:
+            continue
+        in_place = sorted(resource.inputs.keys() - TRANSLATIONS[resource.type].replaces)
+        outputs = dict.fromkeys(KINDS[resource.type].outputs, "arn:aws:iam::123456789012:policy/made-up")
+        facts = {**resource.inputs, **outputs, "id": "arn:aws:iam::123456789012:policy/made-up"}
+
+        for key in in_place:
+            for call in Resources.changes(resource.type, [key], facts, resource.inputs):
+                wrong = [str(problem) for problem in limits.problems(call) if "arn:aws:" not in str(problem)]
+                assert not wrong, f"{resource.urn} {key}: {wrong}"
