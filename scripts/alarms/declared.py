@@ -9,7 +9,7 @@ from scripts.alarms.evaluation import COMPARISONS
 from scripts.alarms.series import EvaluationError, Metric, Statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from infra.recorded import Declared
 
@@ -73,7 +73,7 @@ class Alarms:
     metric: tuple[MetricAlarm, ...]
     composite: tuple[CompositeAlarm, ...]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[MetricAlarm | CompositeAlarm]:
         return iter((*self.metric, *self.composite))
 
 

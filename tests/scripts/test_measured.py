@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -92,6 +92,30 @@ def test_faults_that_inject_the_same_share_a_run(tmp_path: Path) -> None:
 
     assert paths["cold-deployment"] == paths["cache-flushed"] == tmp_path / "cache-flushed.npz"
     assert {path.name for path in paths.values()} == {path.name for path in measured.FOLDER.glob("*.npz")}
+
+
+def test_fresh_runs_are_driven_once_and_kept(
+    tmp_path: Path, prod: Declared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With few users, on whom the alarms of 10,000 do not ring."""
+    shared = [fault for fault in faults.all_faults() if fault.name in ("cache-flushed", "cold-deployment")]
+    driven: list[str] = []
+    drive = measured.drive
+
+    def few(fault: faults.Fault, **options: Any) -> Run:
+        driven.append(fault.name)
+        return drive(fault, users=50, **options)
+
+    monkeypatch.setattr(measured, "drive", few)
+    monkeypatch.setattr(faults, "all_faults", lambda: shared)
+    monkeypatch.setattr(recorded, "declare", lambda _settings: prod)
+
+    code = rehearse_alarms.main(["--stack", "prod", "--weeks", "1", "--fresh", "--runs", str(tmp_path / "runs")])
+
+    assert code == 3
+    assert "should have rung" in capsys.readouterr().out
+    assert driven == ["cache-flushed"]
+    assert Run.load(tmp_path / "runs" / "cache-flushed.npz").misses["ijp"].sum() > 0
 
 
 def test_missing_run_is_told(
