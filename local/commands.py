@@ -74,6 +74,7 @@ def show_outputs(workspace: Workspace, form: str) -> int:
         return 0
     local = found.pop("local")
     if form == "env":
+        print("unset AWS_PROFILE AWS_SESSION_TOKEN")  # they would win over the keys, or spoil them
         for name, value in local["environment"].items():
             print(f"export {name}={shlex.quote(value)}")
         return 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from local.workspace import Workspace
 
-_TRAFFIC = ("--scenario", "rehearsal", "--users", "2000", "--spawn-rate", "100", "--run-time", "90s")
+_TRAFFIC = ("--scenario", "rehearsal", "--users", "1000", "--spawn-rate", "100", "--run-time", "120s")
 # A rehearsal ends with nothing left; what is protected could not be deleted.
 _UNPROTECTED = {"roleferry-cache:protectData": False}
 

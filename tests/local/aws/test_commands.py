@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -103,8 +104,8 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     short = ("-u", "40", "-r", "40", "-t", "2s")
     report = ("--report", str(tmp_path / "report"))
     rehearsed = machine.local("rehearse", "--stack", "scale-up", "--keep", *report, "--", *short, check=5)
-    assert "40 of the scenario's 2000 users took part" in rehearsed.stdout
-    assert "match.list" in (tmp_path / "report" / "load-test.html").read_text()
+    assert "40 of the scenario's 1000 users took part" in rehearsed.stdout
+    assert "next_operation" in (tmp_path / "report" / "load-test.html").read_text()
     outputs = json.loads(machine.local("outputs", "--stack", "scale-up", "--json").stdout)
     local = outputs.pop("local")
     keys = local["environment"]
@@ -118,6 +119,7 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     s3.put_object(Bucket=outputs["static_bucket"], Key="index.html", Body=b"x", CacheControl="max-age=60")
     assert s3.head_object(Bucket=outputs["static_bucket"], Key="index.html")["CacheControl"] == "max-age=60"
     s3.close()
+    run_the_page(machine, keys)
     nobody = redis.Redis.from_url(f"rediss://127.0.0.1:{outputs['port']}?ssl_ca_certs={local['ca_file']}")
     with contextlib.closing(nobody), pytest.raises(redis.AuthenticationError):
         nobody.ping()
@@ -128,6 +130,29 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     with pytest.raises(redis.ConnectionError):
         nobody.ping()
     nobody.close()
+
+
+def run_the_page(machine: Machine, keys: dict[str, str]) -> None:
+    """The snippet of docs/local.md, with this test's state folder, reaches the cache."""
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "local.md").read_text(), re.DOTALL)
+    assert snippet
+    ours = snippet[1].replace('"--json"', f'"--json", "--state", {str(machine.state)!r}')
+    reaches = 'while cache.get_match_score(1, 2) is None:\n    cache.set_match_score(1, 2, {"score": 1})\n'
+
+    environment = {name: value for name, value in machine.environment.items() if name != "AWS_PROFILE"} | keys
+
+    subprocess.run([sys.executable, "-c", ours + reaches], cwd=ROOT, env=environment, check=True, timeout=120)
+
+
+def test_every_command_is_in_the_page() -> None:
+    page = (ROOT / "docs" / "local.md").read_text()
+    shown = subprocess.run(
+        [sys.executable, "-m", "local", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    for command in ("up", "preview", "refresh", "destroy", "outputs", "down"):
+        assert f"python -m local {command} --stack scale-up" in page
+        assert command in shown
 
 
 def test_pulumi_gets_a_copy_its_own_state_and_no_account(machine: Machine) -> None:
