@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.struct_pb2 import Struct
 
-    from local.aws.resources import Record, Resources
+    from local.aws.kinds import Record
+    from local.aws.resources import Resources
 
 HOST: Final = "127.0.0.1"
 # The engine's default is a resource per core at a time; more wait in line.
