@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
 
     from local.aws.kinds import Record
-from local.aws.resources import Resources
+    from local.aws.resources import Resources
 
 HOST: Final = "127.0.0.1"
 # The engine's default is a resource per core at a time; more wait in line.
