@@ -34,6 +34,15 @@ class TypeCounts:
         tally[0] += hits
         tally[1] += lookups
 
+    def merge(self, other: TypeCounts) -> None:
+        """Adds what another process counted of the same users."""
+        self.hits = self.hits + other.hits
+        self.lookups = self.lookups + other.lookups
+        for minute, (hits, lookups) in other.by_minute.items():
+            tally = self.by_minute.setdefault(minute, [0, 0])
+            tally[0] += hits
+            tally[1] += lookups
+
     def total(self) -> tuple[int, int]:
         """(hits, lookups), those that are not judged included."""
         return sum(hits for hits, _ in self.by_minute.values()), sum(n for _, n in self.by_minute.values())

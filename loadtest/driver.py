@@ -139,10 +139,12 @@ class Driver:
         return stats["keyspace_hits"] + stats["keyspace_misses"]
 
     def sample_memory(self, hour: int) -> None:
-        if self.pipeline.is_down:
-            return
-        used = self.info("memory")["used_memory"] - self._empty_bytes
-        self.result.memory.append(Memory(hour, used))
+        if not self.pipeline.is_down:
+            self.result.memory.append(Memory(hour, self.used_bytes()))
+
+    def used_bytes(self) -> int:
+        """Of the server's memory, without what an empty server needs."""
+        return self.info("memory")["used_memory"] - self._empty_bytes
 
     def check_counts(self) -> None:
         """The run is worth nothing if one of three counts of the same lookups differs."""

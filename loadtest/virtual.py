@@ -14,6 +14,7 @@ from itertools import count, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from cache import keys
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
 from loadtest import intervals, stationary
@@ -24,6 +25,7 @@ from loadtest.errors import ScenarioError, ServerGoneError
 from loadtest.pipeline import Task
 from loadtest.result import Sample
 from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.share import ALL
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from loadtest.population import Population
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
+    from loadtest.share import Share
 
+_OF_COMPANIES: Final = (Call.COMPANY, Call.SET_COMPANY)
 _INVALIDATING: Final = (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB, Action.REPLACE_VACANCY)
 # The strategy's own loop computes 16 million scores a day at 10,000 users: it is run on this many.
 EVERYTHING_USERS: Final = 500
@@ -50,6 +54,7 @@ def run(
     sample_every_s: int | None = None,
     precision: float | None = None,
     move_server_clock: bool | None = None,
+    share: Share = ALL,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Result:
     """Runs a scenario to its end on a server of its own.
@@ -57,7 +62,8 @@ def run(
     With `precision` (a fraction of 1) it ends after the first virtual day at which the interval of every cache type is
     no wider than so much to either side; if the scenario's days are too few for that, `remarks` say so.
     `sample_every_s` asks for the server's INFO that often, as `Result.samples`. `move_server_clock=False` deletes keys
-    at their virtual deadlines instead; None does so only where it must. `progress(what, share)` is told how far it is.
+    at their virtual deadlines instead; None does so only where it must. Of the traffic, `share` is driven.
+    `progress(what, share)` is told how far it is.
     If the server goes away, the result says so in `stopped_because` and holds what was counted until then.
     """
     for fault in faults:
@@ -67,7 +73,7 @@ def run(
     history = stationary.history(scenario, people, Behaviour(scenario, people, seed).rhythm, seed)
     oldest = max((write.age_s for write in history.writes), default=0)
     with server_at(START_EPOCH_S - oldest, move_server_clock=move_server_clock) as (clock, pipeline):
-        driver = _Driver(scenario, people, seed, layout, clock, pipeline)
+        driver = _Driver(scenario, people, seed, layout, clock, pipeline, share)
         driver.plan(faults, sample_every_s)
         driver.write_history(history, progress)
         driver.run(progress, precision)
@@ -83,8 +89,10 @@ class _Driver(Driver):
         layout: str,
         clock: ServerClock | DeletingClock,
         pipeline: Pipeline,
+        share: Share,
     ) -> None:
         super().__init__(scenario, people, seed, layout, clock, pipeline)
+        self._share = share
         self._scenario = scenario
         self._behaviour = Behaviour(scenario, people, seed)
         self._platform = Platform(scenario, people)
@@ -100,7 +108,7 @@ class _Driver(Driver):
         for user, age in history.last_login_age_s.items():
             self._platform.last_login[user] = START_EPOCH_S - age
         for done, (age, together) in enumerate(groupby(history.writes, key=attrgetter("age_s"))):
-            writes = list(together)
+            writes = [write for write in together if self._share.owns(write.subject)]
             self.clock.move(START_EPOCH_S - age)
             warm = [write.subject for write in writes if write.what == "warm"]
             if warm:
@@ -170,11 +178,12 @@ class _Driver(Driver):
                 if not (self._scenario.warming == "off" or self._is_warming_stopped or self.pipeline.is_down):
                     self._warm_active()
             else:
-                if operation.action is Action.LOGIN:
+                is_mine = self._share.is_first if operation.user < 0 else self._share.owns(operation.user)
+                if is_mine and operation.action is Action.LOGIN:
                     self.result.counts.visits[operation.user] += 1
-                if operation.action in _INVALIDATING:
+                if is_mine and operation.action in _INVALIDATING:
                     self._active(now)[1] += 1
-                for call in self._platform.calls(operation, START_EPOCH_S + now):
+                for call in self._calls(operation, now):
                     task = self.task(call)
                     if call.call is Call.GET_SESSION and call.user in logins:
                         logins[call.user].then.append(task)
@@ -183,6 +192,18 @@ class _Driver(Driver):
                         logins[call.user] = task
                     tasks.append(task)
         self.pipeline.run(tasks)
+
+    def _calls(self, operation: Operation, now: int) -> list[CacheCall]:
+        """Those of this share. Jobs are invalidated by each."""
+        calls = self._platform.calls(operation, START_EPOCH_S + now)
+        if self._share.of == 1:
+            return calls
+        owns = self._share.owns
+        return [
+            call
+            for call in calls
+            if call.call is Call.INVALIDATE_JOB or owns(call.subject if call.call in _OF_COMPANIES else call.user)
+        ]
 
     def session_done(self, call: CacheCall, task: Task) -> None:
         super().session_done(call, task)
@@ -253,11 +274,20 @@ class _Driver(Driver):
             text = self.text_info("everything")
             self.result.samples.append(Sample(at_s, dict(numbers(text))))
 
+    def used_bytes(self) -> int:
+        """The jobs' generations, which every share has, are the first one's."""
+        used = super().used_bytes()
+        if self._share.is_first:
+            return used
+        generations: int | None = self.pipeline.send([("MEMORY", "USAGE", keys.JOB_GENERATIONS, "SAMPLES", 0)])[0]
+        return used - (generations or 0)
+
     # -- warming -----------------------------------------------------------------------------------------------
 
     def _warm_active(self) -> None:
         before, computed = self.pipeline.commands_sent, self.result.warming.computed
-        self.result.warming = self._warm(self._platform.active_users(self.clock.now()), self.result.warming)
+        users = [user for user in self._platform.active_users(self.clock.now()) if self._share.owns(user)]
+        self.result.warming = self._warm(users, self.result.warming)
         self.result.warming_commands += self.pipeline.commands_sent - before
         self.result.warming_runs += 1
         self._active(self.result.ran_s)[0] += self.result.warming.computed - computed

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from loadtest import faults, report, scenarios, terminal, virtual
+from loadtest import faults, parallel, report, scenarios, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import argparse
 
     from loadtest.errors import ExitCode
+
+# A run of fewer is over before a second process would pay.
+_MANY_USERS: Final = 2_000
+_PROCESSES: Final = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +59,15 @@ def run(options: argparse.Namespace) -> ExitCode:
     planned = [faults.parse(text) for text in options.fault]
     report.check_folder(options.report)
     with terminal.progress() as progress:
-        result = virtual.run(
-            scenario,
-            seed=seed,
-            layout=options.layout,
-            faults=planned,
-            precision=options.precision and options.precision / 100,
-            progress=progress,
-        )
+        if planned or options.precision or scenario.users < _MANY_USERS or (os.cpu_count() or 1) < _PROCESSES:
+            result = virtual.run(
+                scenario,
+                seed=seed,
+                layout=options.layout,
+                faults=planned,
+                precision=options.precision and options.precision / 100,
+                progress=progress,
+            )
+        else:
+            result = parallel.run(scenario, seed=seed, layout=options.layout, processes=_PROCESSES, progress=progress)
     return running.finish(options, result)

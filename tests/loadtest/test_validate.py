@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from loadtest import intervals, scenarios, theory, virtual
+from loadtest import intervals, parallel, scenarios, theory, virtual
+from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
     from loadtest.result import Result
@@ -48,6 +49,32 @@ def test_one_seed_gives_the_same_hits(result: Result) -> None:
     assert hits(again) == hits(result)
     for name, counted in result.counts.types.items():
         assert (again.counts.types[name].hits == counted.hits).all()
+
+
+def test_two_processes_give_the_hits_of_one(result: Result) -> None:
+    together = parallel.run(scenarios.load("small"), seed=1, layout=result.layout)
+
+    assert hits(together) == hits(result)
+    for name, counted in result.counts.types.items():
+        assert (together.counts.types[name].hits == counted.hits).all()
+        assert (together.counts.types[name].lookups == counted.lookups).all()
+        assert together.counts.types[name].by_minute == counted.by_minute
+    assert (together.counts.visits == result.counts.visits).all()
+    assert together.activity == result.activity
+    assert together.stats.data_reads == result.stats.data_reads
+    # Two servers have twice what a server needs besides the data: buffers, scripts.
+    assert together.memory[-1].used_bytes == pytest.approx(result.memory[-1].used_bytes, abs=1_500_000)
+
+
+def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtest.parallel._drive", _die)
+
+    with pytest.raises(LoadTestError, match="ended before its time"):
+        parallel.run(scenarios.load("small").changed(users=50, days=1), seed=1)
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:

@@ -1,0 +1,121 @@
+"""One run in several processes, each with a server of its own: half the time on two processors.
+
+Each process follows the whole behaviour and drives its share of it, so that every lookup finds what it would find in
+one process, and the hits are the same. The generations of all jobs lie on each server; their memory is counted once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import signal
+from typing import TYPE_CHECKING, Any
+
+from cache.warming import WarmingCounts
+from loadtest import virtual
+from loadtest.errors import LoadTestError
+from loadtest.result import Memory
+from loadtest.share import Share
+from local.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from cache.stats import Counts
+    from loadtest.result import Result
+    from loadtest.scenarios import Scenario
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """The result of another process. Its library's counts apart: what counts them holds a lock."""
+
+    result: Result
+    library: dict[str, Counts]
+    data_reads: int
+    bookkeeping_reads: int
+
+
+def run(
+    scenario: Scenario,
+    *,
+    seed: int,
+    layout: str = "hash",
+    processes: int = 2,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> Result:
+    """As `virtual.run`, without faults. The time and the progress are those of the first process."""
+    context = multiprocessing.get_context("spawn")
+    others: list[tuple[Any, Connection]] = []
+    try:
+        for index in range(1, processes):
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (sender, scenario, seed, layout, Share(index, processes))
+            process = context.Process(target=_drive, args=arguments, daemon=True)
+            process.start()
+            sender.close()
+            others.append((process, receiver))
+        result = virtual.run(scenario, seed=seed, layout=layout, share=Share(0, processes), progress=progress)
+        for _, receiver in others:
+            if not result.stopped_because:
+                _add(result, _received(receiver))
+    finally:
+        for process, _ in others:
+            process.terminate()
+            process.join()
+    result.remarks.append(f"{processes} servers, each with its share of the users and companies; memory is their sum.")
+    return result
+
+
+def _drive(sender: Connection, scenario: Scenario, seed: int, layout: str, share: Share) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and ends this one
+    try:
+        result = virtual.run(scenario, seed=seed, layout=layout, share=share)
+    except (LoadTestError, LocalError) as error:
+        sender.send(error)
+        return
+    stats: Any = result.stats
+    library = {name: stats.counts(name) for name in scenario.catalog.names()}
+    result.stats = None  # type: ignore[assignment] # put together again by whoever receives it
+    sender.send(_Part(result, library, stats.data_reads, stats.bookkeeping_reads))
+
+
+def _received(receiver: Connection) -> _Part:
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        raise LoadTestError("a process of the run ended before its time.") from None
+    if isinstance(answer, Exception):
+        raise answer
+    part: _Part = answer
+    return part
+
+
+def _add(result: Result, part: _Part) -> None:
+    other = part.result
+    for name, counts in part.library.items():
+        result.stats.lookup(name, hits=counts.hits, misses=counts.misses)
+        result.stats.computed(name, counts.computes, counts.compute_s)
+        result.counts.types[name].merge(other.counts.types[name])
+    result.stats.lookup(name, data_reads=part.data_reads, bookkeeping_reads=part.bookkeeping_reads)
+    result.counts.visits += other.counts.visits
+    result.memory = [
+        Memory(one.hour, one.used_bytes + two.used_bytes) for one, two in zip(result.memory, other.memory, strict=False)
+    ]
+    for hour, (computed, invalidations) in other.activity.items():
+        seen = result.activity.setdefault(hour, [0, 0])
+        seen[0] += computed
+        seen[1] += invalidations
+    result.warming = WarmingCounts(
+        *(one + two for one, two in zip(_values(result.warming), _values(other.warming), strict=True))
+    )
+    result.warming_commands += other.warming_commands
+    result.server_lookups += other.server_lookups
+    result.commands += other.commands
+    result.ran_s = min(result.ran_s, other.ran_s)
+    result.stopped_because = other.stopped_because
+
+
+def _values(counts: WarmingCounts) -> tuple[int, ...]:
+    return dataclasses.astuple(counts)
