@@ -48,6 +48,7 @@ def test_a_busy_session_ends_after_its_greatest_lifetime(server: TestServer) -> 
         assert cache.get_session(7) is None
 
 
+@pytest.mark.parametrize("deadline_s", [0.1])
 @pytest.mark.parametrize("trouble", ["freeze", "kill"])
 def test_a_server_in_trouble_is_a_miss_until_it_is_back(server: TestServer, trouble: str) -> None:
     with closing(server.service()) as cache:
@@ -60,7 +61,7 @@ def test_a_server_in_trouble_is_a_miss_until_it_is_back(server: TestServer, trou
         else:
             server.start()
             expected = "again"
-        give_up_at = time.monotonic() + 5
+        give_up_at = time.monotonic() + 30
         while not cache.stats.counts("company").hits:
             assert time.monotonic() < give_up_at
             value = cache.get_company_enrichment(1, lambda: "again")
