@@ -111,10 +111,7 @@ class Live:
         """One run of warming over the people of this process who were here lately."""
         if self.scenario.warming != "off":
             users = self.platform.active_users(time.time())
-            self._service.run(
-                self._warmer.run(users, self.platform.popular()),
-                self.origins.scores_of_users,
-            )
+            self._warmer.run(self._service, users, self.platform.popular(), self.origins.scores_of_users)
 
     def sample_memory(self) -> None:
         """Notes the server's memory, where this user may ask for it."""
@@ -202,10 +199,7 @@ class Live:
         elif write.what == "scores":
             cache.match_scores(write.subject, write.slots, lambda jobs: origins.scores(write.subject, jobs))
         else:
-            cache.run(
-                Warmer(cache.flows).run([write.subject], self.platform.popular()),
-                origins.scores_of_users,
-            )
+            Warmer(cache.flows).run(cache, [write.subject], self.platform.popular(), origins.scores_of_users)
 
     def _used_bytes(self) -> int | None:
         info = self._info("memory")

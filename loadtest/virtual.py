@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from loadtest.share import Share
 
 _OF_COMPANIES: Final = (Call.COMPANY, Call.SET_COMPANY)
+# What a share drives of others' operations: a job page asks for its company, and jobs change for everybody.
+_OF_ALL_SHARES: Final = (Action.OPEN_JOB, Action.UPDATE_JOB, Action.REPLACE_VACANCY, Action.REFRESH_COMPANY)
 _INVALIDATING: Final = (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB, Action.REPLACE_VACANCY)
 # The strategy's own loop computes 16 million scores a day at 10,000 users: it is run on this many.
 EVERYTHING_USERS: Final = 500
@@ -183,6 +185,8 @@ class _Driver(Driver):
                     self.result.counts.visits[operation.user] += 1
                 if is_mine and operation.action in _INVALIDATING:
                     self._active(now)[1] += 1
+                if not is_mine and operation.action not in _OF_ALL_SHARES:
+                    continue
                 for call in self._calls(operation, now):
                     task = self.task(call)
                     if call.call is Call.GET_SESSION and call.user in logins:

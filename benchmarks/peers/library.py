@@ -40,8 +40,9 @@ class Library:
     def warm(self, scores: dict[int, dict[int, Any]]) -> None:
         jobs = list(next(iter(scores.values())))
         for _ in range(_RUNS):
-            run = self._warmer.run(list(scores), jobs)
-            counts = self.service.run(run, lambda wanted: {user: scores[user] for user in wanted})
+            counts = self._warmer.run(
+                self.service, list(scores), jobs, lambda wanted: {user: scores[user] for user in wanted}
+            )
             if not counts.users_unanswered:
                 return
             time.sleep(PAUSE_S)

@@ -35,11 +35,12 @@ from cache.catalog import DAY
 from cache.commands import Compute, Send, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
     from cache.flows import Flows
+    from cache.service import CacheService
 
 CHUNK_USERS: Final = 100
 # A run must renew what would expire before the next one ends: one interval, and a quarter for a late one.
@@ -108,15 +109,22 @@ class Warmer:
         self._dry_run = dry_run
         self._lists: OrderedDict[bytes, dict[int, bytes]] = OrderedDict()
 
-    def run(self, user_ids: Sequence[int], job_ids: Sequence[int]) -> Flow[WarmingCounts]:
-        """One run over all users. Steps `Compute(({user_id: [job_id, …]},))`, answered by `{user_id: {job_id: score}}`.
+    def run(
+        self,
+        service: CacheService,
+        user_ids: Sequence[int],
+        job_ids: Sequence[int],
+        compute: Callable[[dict[int, list[int]]], Mapping[int, Mapping[int, dict[str, Json]]]],
+    ) -> WarmingCounts:
+        """One run over all users. `compute({user_id: [job_id, …]})` gives `{user_id: {job_id: score}}`.
 
-        Users whose chunk the server did not answer for stay as they are, and are due at the next run.
+        Each chunk is an operation with a deadline of its own. Users whose chunk the server did not answer for stay as
+        they are, and are due at the next run.
         """
         counts = WarmingCounts()
-        target = yield from self.begin(job_ids, counts)
+        target = service.run(self.begin(job_ids, counts))
         for chunk in self.chunks(user_ids, target, counts):
-            yield from chunk
+            service.run(chunk, compute)
         return counts
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:

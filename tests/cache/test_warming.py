@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cache.warming import Warmer, WarmingCounts
+from cache.gate import Operation
+from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def compute(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]
 
 
 def run(cache: CacheService, warmer: Warmer, jobs: list[int] = JOBS) -> WarmingCounts:
-    return cache.run(warmer.run(USERS, jobs), compute)
+    return warmer.run(cache, USERS, jobs, compute)
 
 
 def test_after_a_run_every_lookup_hits(cache: CacheService, warmer: Warmer) -> None:
@@ -97,14 +98,14 @@ def test_scores_computed_before_an_invalidation_are_refused(cache: CacheService,
         cache.invalidate_user_matches(2)
         return compute(wanted)
 
-    counts = cache.run(warmer.run(USERS, JOBS), compute_while_invalidated)
+    counts = warmer.run(cache, USERS, JOBS, compute_while_invalidated)
 
     assert counts.refused == 100
     assert cache.get_match_scores(2, JOBS) == {}
 
 
 def test_users_whom_the_function_leaves_out_are_due_again(cache: CacheService, warmer: Warmer) -> None:
-    cache.run(warmer.run(USERS, JOBS), lambda wanted: {user: scores(wanted[user]) for user in wanted if user != 2})
+    warmer.run(cache, USERS, JOBS, lambda wanted: {user: scores(wanted[user]) for user in wanted if user != 2})
 
     assert run(cache, warmer).computed == 100
 
@@ -114,3 +115,21 @@ def test_everything_computes_everything(cache: CacheService) -> None:
     run(cache, warmer)
 
     assert run(cache, warmer).computed == 300
+
+
+def test_each_chunk_has_a_deadline_of_its_own(
+    cache: CacheService, warmer: Warmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run's chunks take together is far more than one operation may."""
+    operations: list[Operation] = []
+
+    class Noted(Operation):
+        def __init__(self) -> None:
+            super().__init__()
+            operations.append(self)
+
+    monkeypatch.setattr("cache.service.Operation", Noted)
+
+    warmer.run(cache, range(2 * CHUNK_USERS), JOBS, compute)
+
+    assert len(operations) == 3  # the jobs, and two chunks
