@@ -72,13 +72,6 @@ def cache(request: pytest.FixtureRequest, server: Valkey, clock: ManualClock) ->
     service.close()
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service does not take a busy machine for a server in trouble."""
-    monkeypatch.setattr("cache.link.DEADLINE_S", 30.0)
-    monkeypatch.setattr("cache.async_link.DEADLINE_S", 30.0)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with Postgres() as running:

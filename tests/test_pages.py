@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from local.postgres import Postgres
 
 
-pytestmark = pytest.mark.usefixtures("patient")
-
-
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
     with Valkey() as running:

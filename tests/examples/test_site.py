@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from local.postgres import Postgres
 
-pytestmark = pytest.mark.usefixtures("patient")
 
 USERS, JOBS, COMPANIES = 40, 120, 20
 

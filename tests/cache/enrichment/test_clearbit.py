@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from local.valkey import Valkey
     from tests.conftest import ManualClock
 
-pytestmark = pytest.mark.usefixtures("patient")
 
 KEY = "sk_test"
 HTML = Behaviour(body=b"<html>Sign in to the hotel's network</html>", content_type="text/html")

@@ -4,8 +4,6 @@ import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import pytest
-
 from cache import CacheService
 from cache.metrics import AccessLog, Report
 from cache.metrics import access_log as module
@@ -15,11 +13,11 @@ from tests.conftest import START
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     import redis
 
     from local.valkey import Valkey
 
-pytestmark = pytest.mark.usefixtures("patient")
 
 REPORT = Report(0, 1, {})
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from cache import CacheService
 
-pytestmark = pytest.mark.usefixtures("patient")
 
 ENDPOINT = "/jobs/{job_id}"
 

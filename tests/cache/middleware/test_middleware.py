@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cache import CacheService
     from local.valkey import Valkey
 
-pytestmark = pytest.mark.usefixtures("patient")
 
 HEADER = "x-cache-hit"
 
