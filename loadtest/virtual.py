@@ -29,7 +29,7 @@ from loadtest.share import ALL
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from loadtest.clocks import DeletingClock, ServerClock
     from loadtest.faults import Fault
@@ -171,7 +171,7 @@ class _Driver(Driver):
             self.result.remarks += intervals.imprecise(self.result.counts, precision)
         progress("virtual time", 1.0)
 
-    def _instant(self, now: int, operations: Sequence[Operation]) -> None:
+    def _instant(self, now: int, operations: Iterable[Operation]) -> None:
         # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
         logins: dict[int, Task] = {}
         tasks: list[Task] = []
@@ -304,8 +304,11 @@ class _Driver(Driver):
         return counts
 
 
-def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, list[Operation]]]:
-    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first."""
+def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, Iterator[Operation]]]:
+    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first.
+
+    The operations are to be taken before the next instant.
+    """
     order = count()
     queue: list[tuple[int, int, int, Operation, Iterator[tuple[int, Operation]]]] = []
     streams = [(-1, behaviour.platform()), *((user, behaviour.user(user)) for user in range(users))]
@@ -313,12 +316,14 @@ def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, 
         delay, operation = next(stream)
         queue.append((delay, who, next(order), operation, stream))
     heapq.heapify(queue)
-    while queue[0][0] < end:
-        now = queue[0][0]
-        operations: list[Operation] = []
+
+    def operations_at(now: int) -> Iterator[Operation]:
         while queue[0][0] == now:
             _, who, _, operation, stream = queue[0]
-            operations.append(operation)
             delay, following = next(stream)
             heapq.heapreplace(queue, (now + delay, who, next(order), following, stream))
-        yield now, operations
+            yield operation
+
+    while queue[0][0] < end:
+        now = queue[0][0]
+        yield now, operations_at(now)
