@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,7 +15,7 @@ from cache.errors import UncacheableError
 from cache.warming import INTERVAL_S, Warmer, WarmingCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cache import CacheService
     from cache.codec import Json
@@ -185,7 +186,10 @@ class Run:
         computed = {}
         for user, jobs in wanted.items():
             try:
-                computed[user] = self._score(user, jobs)
+                scores = self._score(user, jobs)
+                if not isinstance(scores, Mapping):
+                    raise TypeError(f"the function gave {type(scores).__name__}; it must give {{job_id: score}}")  # noqa: TRY301
+                computed[user] = scores
             except Exception as error:  # noqa: BLE001 - the caller's own function; the other users are not to suffer
                 self._failed(user, error)
         return computed
