@@ -20,7 +20,12 @@ _LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--host", required=True, metavar="URL", help="the server, as redis://127.0.0.1:6379 or rediss://…")
+    add(
+        *("--host",),
+        required=True,
+        metavar="URL",
+        help="the server, or a node or the configuration endpoint of a cluster, as redis://127.0.0.1:6379 or rediss://…",
+    )
     add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     common.scenario(parser, with_users=False)
     common.layout(parser)
@@ -42,6 +47,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         print(reference.compare(options.host), flush=True)
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", options.host, "-u", str(options.connections), "-r", str(options.connections)]
+    # As many as operations at once: none waits for a connection.
+    command += ["--pool", str(-(-options.connections // max(options.processes, options.workers)))]
     command += ["--scenario", options.scenario, "--scenarios", str(options.scenarios), "--layout", options.layout]
     command += ["--iam", options.iam, "--steps", options.steps, "--step-seconds", str(options.step_seconds)]
     command += ["--limit-ms", str(options.limit_ms), "--report-file", str(options.report / "live.json")]
@@ -49,7 +56,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         command += ["--master", "--expect-workers", str(options.workers)]
     elif options.processes > 1:
         command += ["--processes", str(options.processes)]
-    command += ["--loglevel", "WARNING", "--stop-timeout", "2"]
+    command += ["--skip-log-setup", "--stop-timeout", "2"]
     return ExitCode(_code(subprocess.run(command, check=False, env=_environment()).returncode))  # noqa: S603
 
 
