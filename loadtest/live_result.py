@@ -48,6 +48,11 @@ class LiveResult:
         return conclusion(self.steps, self.limit_ms)
 
     @property
+    def when(self) -> str:
+        """`at` for people, to the minute."""
+        return f"{self.at[:16].replace('T', ' ')} UTC"
+
+    @property
     def last_held(self) -> Step | None:
         return next((step for step in reversed(self.steps) if step.is_reached(self.limit_ms)), None)
 

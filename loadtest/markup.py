@@ -7,15 +7,16 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 _CSS: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111;background:#fff}
 table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
+th{vertical-align:bottom}th.n{text-align:right}td.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0}
-@media print{body{color:#000}}.verdict{font-weight:700}svg{max-width:100%;height:auto}
+.verdict{font-weight:700}td .verdict{white-space:nowrap}svg{width:100%;height:auto}summary{cursor:pointer}
+@media(max-width:40rem){table{font-size:.875rem}th,td{padding:.25rem .4rem}h1{font-size:1.5rem}}
 """
 
 
@@ -44,7 +45,7 @@ def pictures(svgs: Iterable[str]) -> str:
     return f'<div class="pictures">{"".join(f"<figure>{svg}</figure>" for svg in svgs)}</div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: range) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container[int]) -> str:
     """Cells are HTML. The columns in `numbers` are set to the right."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
@@ -58,4 +59,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: range) ->
 
 
 def pairs(items: Iterable[tuple[str, Any]]) -> str:
-    return table(("name", "value"), [(escape(str(name)), escape(str(value))) for name, value in items], range(0))
+    """Names and values; an empty dict is shown as a dash."""
+    rows = [(escape(str(name)), "–" if value == {} else escape(str(value))) for name, value in items]
+    return table(("name", "value"), rows, range(0))

@@ -7,8 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cache.nodes import NODE_TYPES
-from loadtest import cifiles, markup, plots, sizing, texts, verdict
+from loadtest import cifiles, live_report, live_result, markup, plots, sizing, texts, verdict
 from loadtest.errors import LoadTestError
+from loadtest.live_result import LiveResult
 from loadtest.result import versions
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
     document = verdict.as_json(result, judgement, versions(result.server_version))
     try:
         (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n")
-        (folder / "report.html").write_text(html(result, judgement, document))
+        (folder / "report.html").write_text(html(result, judgement, document, _latency(folder)))
         (folder / "junit.xml").write_text(cifiles.junit(result, judgement))
         (folder / "summary.md").write_text(cifiles.markdown(result, judgement))
     except OSError as error:
@@ -45,7 +46,8 @@ def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
     return document
 
 
-def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
+def html(result: Result, judgement: Judgement, document: dict[str, Any], latency: str) -> str:
+    """The page. `latency` is its section on what virtual time does not know."""
     scenario = result.scenario
     title = f"Hit rates: scenario {scenario.name}"
     sections = [
@@ -58,6 +60,7 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
         "<h2>Hit rate over virtual time</h2>" + markup.pictures(plots.hit_rates(result, judgement)),
         "<h2>Memory</h2>" + _sizing_table(result, judgement) + _projection_table(result.scenario.catalog),
         markup.pictures([plots.memory(result), plots.activity(result)] if result.activity else [plots.memory(result)]),
+        "<h2>Latency</h2>" + latency,
         "<h2>What misses cost</h2>" + markup.paragraphs(texts.cost_lines(result)),
         "<h2>Warming</h2>" + markup.paragraphs(texts.warming_lines(result)),
         "<h2>How it was counted</h2>" + markup.paragraphs(texts.counting_lines(result)),
@@ -67,36 +70,57 @@ def html(result: Result, judgement: Judgement, document: dict[str, Any]) -> str:
     return markup.page(title, sections)
 
 
+def _latency(folder: Path) -> str:
+    """What a live run measured, if there was one into the same folder."""
+    try:
+        live = LiveResult.read(folder / live_result.FILE)
+    except FileNotFoundError:
+        return markup.paragraphs(
+            ["Virtual time has none. `python -m loadtest live --host …` measures it; it is then shown here too."]
+        )
+    except LoadTestError as error:
+        return markup.paragraphs([str(error)])
+    said = (
+        f"Virtual time has none. Measured in a run of its own, at {live.host} ({live.server}), {live.when}: "
+        f"{live.conclusion}"
+    )
+    return (
+        markup.paragraphs([said])
+        + live_report.steps(live)
+        + f'<p><a href="{live_report.FILE}">The report of that run</a></p>'
+    )
+
+
 def _verdict_table(judgement: Judgement) -> str:
-    head = ("cache type", "target", "measured", "95 % interval", "predicted", "lookups", "verdict", "would flip at")
+    head = ("cache type", "verdict", "target", "measured", "95 % interval", "predicted", "lookups", "would flip at")
     rows = [
         (
             escape(row.name),
+            f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",
             texts.percent(row.target, 0),
             texts.percent(row.measured),
             texts.interval(row),
             texts.percent(row.predicted),
             f"{row.lookups:,}",
-            f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",
             escape(row.flip or ""),
         )
         for row in judgement.rows
     ]
-    return markup.table(head, rows, numbers=range(1, 6)) + markup.paragraphs(texts.notes(judgement))
+    return markup.table(head, rows, numbers=range(2, 7)) + markup.paragraphs(texts.notes(judgement))
 
 
 def _sizing_table(result: Result, judgement: Judgement) -> str:
     rows = [
         (
             node.node_type + (" (the scenario's)" if node.node_type == result.scenario.node_type else ""),
+            f'<span class="verdict {node.verdict}">{node.verdict}</span>',
             texts.megabytes(node.usable_bytes),
             texts.megabytes(node.used_bytes),
             f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
-            f'<span class="verdict {node.verdict}">{node.verdict}</span>',
         )
         for node in judgement.sizing
     ]
-    table = markup.table(("node type", "usable", "used at most", "share", "verdict"), rows, numbers=range(1, 4))
+    table = markup.table(("node type", "verdict", "usable", "used at most", "share"), rows, numbers=range(2, 5))
     return table + markup.paragraphs(
         [f"The caching strategy plans {texts.megabytes(texts.plan_bytes(result.scenario.catalog))} at 10,000 users."]
     )

@@ -158,13 +158,14 @@ class Step:
 
     def shortfall(self, limit_ms: float) -> str | None:
         """Why this step was not reached; None if it was."""
+        reasons = []
         if self.achieved < REACHED * self.asked:
-            return f"{self.achieved:,.0f} were achieved"
+            reasons.append(f"{self.achieved:,.0f} were achieved")
         if self.unanswered > UNANSWERED:
-            return f"{100 * self.unanswered:.1f} % of the lookups were not answered"
+            reasons.append(f"{100 * self.unanswered:.1f} % of the lookups were not answered")
         if self.latency_us["p99"] > limit_ms * 1000:
-            return f"p99 was {self.latency_us['p99'] / 1000:.1f} ms, over {limit_ms:g} ms"
-        return None
+            reasons.append(f"p99 was {self.latency_us['p99'] / 1000:.1f} ms, over {limit_ms:g} ms")
+        return ", ".join(reasons) or None
 
     def is_reached(self, limit_ms: float) -> bool:
         return self.shortfall(limit_ms) is None

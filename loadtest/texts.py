@@ -35,9 +35,10 @@ def milliseconds(latency_us: Mapping[str, int]) -> list[str]:
 def shares(of_nodes: Iterable[float]) -> str:
     """The one share, or the smallest and the greatest."""
     known = sorted(of_nodes)
-    if len(known) < 2:
-        return percent(known[0] if known else None, 0)
-    return f"{100 * known[0]:.0f}–{percent(known[-1], 0)}"
+    if not known:
+        return percent(None)
+    low, high = f"{100 * known[0]:.0f}", percent(known[-1], 0)
+    return high if high.startswith(f"{low} ") else f"{low}–{high}"
 
 
 def plan_bytes(catalog: Catalog) -> int:

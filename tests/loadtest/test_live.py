@@ -12,9 +12,10 @@ import pytest
 import redis
 
 from cache import CATALOG
-from loadtest import population, reference, scenarios
+from loadtest import live_report, population, reference, scenarios
 from loadtest.__main__ import main
 from loadtest.errors import LoadTestError
+from loadtest.live_result import LiveResult
 from loadtest.server import Server
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 from loadtest.traffic import Call
@@ -101,6 +102,45 @@ def test_a_shortfall_is_said(steps: list[Step], said: str) -> None:
     assert said in conclusion(steps, limit_ms=50)
 
 
+def live_result(*steps: Step) -> LiveResult:
+    return LiveResult(
+        at="2026-11-24T12:00:00+00:00",
+        host="redis://127.0.0.1:6379",
+        server="Valkey 9.1.2",
+        scenario="small",
+        seed=1,
+        layout="hash",
+        connections=50,
+        generators=1,
+        step_s=15.0,
+        limit_ms=50.0,
+        targets={"ijp": 0.95},
+        versions={"python": "3.11"},
+        steps=list(steps),
+    )
+
+
+def test_the_file_of_a_run_can_be_read_again(tmp_path: Path) -> None:
+    result = live_result(step(100, 100), step(200, 150))
+    file = tmp_path / "live.json"
+
+    result.write(file)
+
+    again = LiveResult.read(file)
+    assert again.conclusion == result.conclusion
+    assert live_report.html(again) == live_report.html(result)
+    assert json.loads(file.read_text())["hits"] == {"ijp": [180, 200]}
+
+
+def test_the_page_shows_what_was_held() -> None:
+    page = live_report.html(live_result(step(100, 100), step(200, 150)))
+
+    assert "SHORTFALL at 200 a second: 150 were achieved." in page
+    assert "<details open><summary>At 100 a second" in page
+    assert "90.00 %" in page
+    assert "<svg" not in live_report.html(live_result())
+
+
 def test_the_mix_is_that_of_the_scenario() -> None:
     scenario = scenarios.load("small")
     mix = Mix(scenario, population.draw(scenario, 1), seed=1)
@@ -128,6 +168,9 @@ def test_a_cluster_is_found_out_and_its_nodes_are_told_apart(tmp_path: Path, cap
     step = json.loads((tmp_path / "live.json").read_text())["steps"][0]
     assert set(step["server_cpu"]) == names
     assert step["unanswered"] < 0.5  # all of them, if it were taken for one server
+    page = (tmp_path / "live.html").read_text()
+    assert page.count("<svg") == 3
+    assert [name for name in names if name not in page] == []
     assert all(keys)
     assert found.raw_gets > 0
     assert found.library > 0
