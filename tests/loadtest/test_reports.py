@@ -12,6 +12,7 @@ import pytest
 
 from loadtest import comparing, intervals, report, scenarios, verdict, virtual
 from loadtest.__main__ import main
+from tests.loadtest.test_live import live_result, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,20 @@ def test_the_report_shows_cost_and_projection(folder: Path) -> None:
     assert "100,000" in html
     assert html.count("<svg") == 6
     assert "width=device-width" in html
+
+
+def test_latency_is_that_of_a_live_run_beside_it(result: Result, tmp_path: Path) -> None:
+    judgement = verdict.judge(result)
+
+    def page() -> str:
+        report.write(tmp_path, result, judgement)
+        return (tmp_path / "report.html").read_text()
+
+    assert "<code>python -m loadtest live --host …</code> measures it" in page()
+    live_result(step(100, 100)).write(tmp_path / "live.json")
+    assert "2026-11-24 12:00 UTC: Held: 100 operations a second." in page()
+    (tmp_path / "live.json").write_text('{"steps": []}')
+    assert "run it again, or move the file away" in page()
 
 
 def changed(original: dict[str, Any], name: str, by: float) -> dict[str, Any]:
