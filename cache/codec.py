@@ -189,8 +189,8 @@ def _json(value: Json) -> bytes:
     if b"null" not in encoded:
         return encoded
     # orjson writes NaN and infinities as null; the standard encoder tells them apart.
-    _check_keys(value)
     try:
+        _check_keys(value)
         return _STANDARD + json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UncacheableError(f"the value is not JSON: {error}.") from None
@@ -211,5 +211,5 @@ def _check_keys(value: Json) -> None:
 def _from_json(raw: bytes) -> Json:
     try:
         return json.loads(raw) if raw.startswith(_STANDARD) else orjson.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return UNDECODABLE
