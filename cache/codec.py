@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 import json
+import marshal
 import math
 import struct
 from typing import Any, Final
@@ -184,7 +185,9 @@ def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | N
 def _json(value: Json) -> bytes:
     try:
         encoded = orjson.dumps(value, option=_ORJSON_OPTIONS)
-    except orjson.JSONEncodeError:
+        # No option keeps orjson from writing UUIDs and enums as strings; marshal takes Python's own types alone.
+        marshal.dumps(value)
+    except (orjson.JSONEncodeError, ValueError):
         encoded = b"null"  # too large an int, a lone surrogate, or no JSON: the strict encoder below decides
     if b"null" not in encoded:
         return encoded

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import uuid
 from typing import Any
 
 import pytest
@@ -123,7 +126,18 @@ def test_a_value_that_holds_itself_is_refused() -> None:
         codec.encode(value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"], ids=repr)
+class Seniority(enum.Enum):
+    SENIOR = "senior"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
+        *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, datetime.date(2026, 11, 24)),
+    ],
+    ids=repr,
+)
 def test_what_is_no_json_is_refused(value: Any) -> None:
     with pytest.raises(cache.UncacheableError):
         codec.encode(value)
