@@ -267,8 +267,8 @@ class CacheService:
     ) -> Json:
         """The cached value of `key`, or `calculate_func()`, stored for `ttl` seconds; a None for `none_ttl` if given.
 
-        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key,
-        ValueError for a `ttl` under 1.
+        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key
+        or of the library's own, ValueError for a `ttl` under 1.
         """
         return self._get_or_compute(GENERIC, keys.generic(key), checked_ttl("ttl", ttl), calculate_func, none_ttl)
 

@@ -64,3 +64,20 @@ def test_a_caller_s_key_has_its_lease_in_its_own_slot_or_is_refused(key: str) ->
 def test_a_key_whose_slot_is_unclear_is_refused(key: Any) -> None:
     with pytest.raises(cache.InvalidKeyError):
         keys.generic(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("match:1", "match:1:2", "match:1:warm", "ijp:9", "company:101:enrichment", "user:1:session"),
+        *("job:generations", "lock:{report:7}", keys.WARMED_LISTS, keys.WARMING_RUN),
+    ],
+)
+def test_a_key_of_the_library_s_own_is_refused(key: str) -> None:
+    with pytest.raises(cache.InvalidKeyError, match="kept for the library itself"):
+        keys.generic(key)
+
+
+@pytest.mark.parametrize("key", ["report:7", "company:101:news", "user:1:avatar", "job:5678", "matches:1", "a:ijp:9"])
+def test_other_keys_are_the_caller_s(key: str) -> None:
+    assert keys.generic(key) == key
