@@ -95,6 +95,11 @@ def generic(key: str) -> str:
             f"key {key!r} is kept for the library itself, as are {', '.join(KEY_PATTERNS)}. "
             "Any other key is allowed: 'report:7', say."
         )
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidKeyError(f"key {key!r} has no bytes in UTF-8: {error.reason}.") from None
     lease(key)
     return key
 
