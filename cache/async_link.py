@@ -33,10 +33,14 @@ _LOOP_WAS_BUSY_S: Final = 0.02
 
 
 class Deadline:
-    """As asyncio.timeout, but time in which the event loop was busy elsewhere is not held against the server."""
+    """As asyncio.timeout, but where the event loop was busy elsewhere the server has the time once more.
+
+    Only once: a loop that is always busy would wait for a frozen server without end.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._may_extend = True
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
 
@@ -62,7 +66,8 @@ class Deadline:
 
     def _check(self, due: float) -> None:
         now = self._loop.time()
-        if now - due > _LOOP_WAS_BUSY_S:
+        if self._may_extend and now - due > _LOOP_WAS_BUSY_S:
+            self._may_extend = False
             self._start()
         else:
             self._timeout.reschedule(now)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 import json
+import marshal
 import math
 import struct
 from typing import Any, Final
@@ -184,13 +185,15 @@ def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | N
 def _json(value: Json) -> bytes:
     try:
         encoded = orjson.dumps(value, option=_ORJSON_OPTIONS)
-    except orjson.JSONEncodeError:
+        # No option keeps orjson from writing UUIDs and enums as strings; marshal takes Python's own types alone.
+        marshal.dumps(value)
+    except (orjson.JSONEncodeError, ValueError):
         encoded = b"null"  # too large an int, a lone surrogate, or no JSON: the strict encoder below decides
     if b"null" not in encoded:
         return encoded
     # orjson writes NaN and infinities as null; the standard encoder tells them apart.
-    _check_keys(value)
     try:
+        _check_keys(value)
         return _STANDARD + json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UncacheableError(f"the value is not JSON: {error}.") from None
@@ -211,5 +214,5 @@ def _check_keys(value: Json) -> None:
 def _from_json(raw: bytes) -> Json:
     try:
         return json.loads(raw) if raw.startswith(_STANDARD) else orjson.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return UNDECODABLE

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import uuid
 from typing import Any
 
 import pytest
@@ -107,7 +110,34 @@ def test_no_bytes_break_a_decoder(raw: bytes) -> None:
         decode(raw)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"], ids=repr)
+def test_bytes_that_nest_without_end_are_undecodable() -> None:
+    too_deep = b" " + b"[" * 200_000
+
+    assert codec.decode(b"\1" + too_deep) is codec.UNDECODABLE
+    assert codec.decode_score(b"\3" + bytes(10) + too_deep) is None
+    assert codec.decode_session(b"\4" + bytes(4) + too_deep) is None
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["itself"] = value
+
+    with pytest.raises(cache.UncacheableError):
+        codec.encode(value)
+
+
+class Seniority(enum.Enum):
+    SENIOR = "senior"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
+        *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, datetime.date(2026, 11, 24)),
+    ],
+    ids=repr,
+)
 def test_what_is_no_json_is_refused(value: Any) -> None:
     with pytest.raises(cache.UncacheableError):
         codec.encode(value)
