@@ -197,10 +197,10 @@ def test_a_subnet_takes_its_part_of_the_largest_cluster_twice(cidr: str) -> None
     """A change of the node type puts new nodes beside the old; with three nodes a shard a zone may have two thirds."""
     declared = stack.declare("scale-out", {"vpcCidr": cidr, "shards": 30, "replicasPerShard": 2})
 
-    ranges = [ipaddress.ip_network(subnet.inputs["cidrBlock"]) for subnet in declared.of("Subnet")]
+    ranges = [ipaddress.IPv4Network(subnet.inputs["cidrBlock"]) for subnet in declared.of("Subnet")]
     # AWS keeps five addresses of each subnet.
     assert all(found.num_addresses - 5 >= 2 * rules.MAX_NODES * 2 / 3 for found in ranges)
-    assert all(found.subnet_of(ipaddress.ip_network(cidr)) for found in ranges)
+    assert all(found.subnet_of(ipaddress.IPv4Network(cidr)) for found in ranges)
     assert len(ranges) == len(set(ranges)) == 2
 
 
@@ -252,8 +252,11 @@ def test_keys_serve_only_the_services_that_need_them(declared: Declared) -> None
 def test_roles_may_do_just_their_part(declared: Declared) -> None:
     allowed = {policy.name: statements(policy) for policy in declared.of("RolePolicy")}
 
-    (flow,) = allowed["network-flow"]
+    flow, groups = allowed["network-flow"]
     assert flow["Resource"].endswith(f"/aws/vpc/{declared.settings.names.of('flow')}:*")
+    assert (groups["Action"], groups["Resource"]) == ("logs:DescribeLogGroups", "*")
+    log = declared.one("FlowLog")
+    assert any("rolePolicy:RolePolicy::network-flow" in dependency for dependency in log.dependencies), log.dependencies
     reads, publishes, logs = allowed["baseline"]
     assert reads["Action"] == "cloudwatch:GetMetricData"
     assert publishes["Condition"] == {
