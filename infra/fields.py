@@ -156,6 +156,7 @@ class Settings(BaseModel):
     domain_names: Annotated[tuple[Annotated[str, _HOST], ...], AfterValidator(_distinct)] = ()
     certificate_arn: str | None = Field(default=None, pattern=r"^arn:aws:acm:us-east-1:\d{12}:certificate/.+$")
     web_acl_arn: str | None = Field(default=None, pattern=r"^arn:aws:wafv2:us-east-1:\d{12}:global/webacl/.+$")
+    hsts_scope: Literal["host", "subdomains", "preload"] = "host"
 
     alarm_actions: bool = True
     alarm_subscriptions: tuple[Subscription, ...] = ()

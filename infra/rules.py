@@ -149,6 +149,10 @@ def _site(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     if bool(settings.domain_names) != (settings.certificate_arn is not None):
         missing = ("certificateArn",) if settings.domain_names else ("domainNames", 0)
         yield Breach(missing, None, "domainNames and certificateArn (in us-east-1, for these names) come together.")
+    if settings.hsts_scope != "host" and not settings.domain_names:
+        yield Breach(
+            ("hstsScope",), settings.hsts_scope, "it needs domainNames: CloudFront's own is not yours.", remove=True
+        )
 
 
 def _floors(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
@@ -169,6 +173,6 @@ RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("parameterOverrides",), _parameters),
     (("vpcId", "subnetIds", "vpcCidr"), _network),
     (("loadTestUser", "extraKeyPatterns"), _access),
-    (("domainNames", "certificateArn"), _site),
+    (("domainNames", "certificateArn", "hstsScope"), _site),
     (("hitRateFloors",), _floors),
 )
