@@ -38,7 +38,8 @@ def test_libc_s_chunks(size: int, given: int) -> None:
 
 
 def test_the_server_takes_what_the_model_says(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["size", "--users", "2000", "--json"])
+    """At a size where the server's tables are still moving when the last score is written."""
+    code = main(["size", "--users", "2300", "--json"])
 
     document = json.loads(capsys.readouterr().out)
     assert code == 0
