@@ -116,7 +116,7 @@ class Driver:
                 return Task(flow)
 
     def count(self, call: CacheCall, hits: int, lookups: int) -> None:
-        minute = int(self.clock.now() - START_EPOCH_S) // MINUTE_S
+        minute = self.result.ran_s // MINUTE_S
         self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.row, hits, lookups, minute)
 
     def _origin(self, call: Call) -> Any:

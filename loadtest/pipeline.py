@@ -43,7 +43,7 @@ class Task:
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
-    then: list[Task] = field(default_factory=list)
+    then: tuple[Task, ...] = ()
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -170,9 +170,9 @@ class Pipeline:
             replies = self._receive(len(batch))
         except OSError as error:
             raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
-        for command, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, hiredis.ReplyError):
-                raise LoadTestError(f"the server refused {command[0]!r}: {reply}.")
+        if hiredis.ReplyError in set(map(type, replies)):
+            refused = next(i for i, reply in enumerate(replies) if type(reply) is hiredis.ReplyError)
+            raise LoadTestError(f"the server refused {batch[refused][0]!r}: {replies[refused]}.")
         if self._on_replies:
             self._on_replies(batch, replies)
         return replies
