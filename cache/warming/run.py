@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import commands, keys
 from cache.commands import Send, Unavailable
-from cache.warming import CHUNKS_AT_ONCE, INTERVAL_S, Warmer, WarmingCounts
+from cache.warming import CHUNK_USERS, CHUNKS_AT_ONCE, INTERVAL_S, Warmer, WarmingCounts
 from cache.warming.overlap import run_overlapping
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ ACTIVE_WITHIN: Final = timedelta(days=7)
 # Little to a server that takes 150,000 (`python -m benchmarks.warming_run`), and enough: 100,000 users are renewed
 # within 17 minutes, once a day.
 SCORES_PER_S: Final = 10_000.0
-# A chunk is two round trips and one write. Readers are served between chunks: so a bounded run makes them small, as
-# much as it may write in this time.
-_MAX_CHUNK_USERS: Final = 20
-_CHUNK_S: Final = 0.05
+# Readers are served between the chunks of a bounded run. So it makes them small, as much as it may write in this time:
+# at the default rate one user, whose scores hold the server for a tenth of a millisecond.
+_CHUNK_S: Final = 0.005
 # So many chunks in a row without an answer: the server is gone, and the next run is soon enough.
 _GIVE_UP_AFTER: Final = 5
 _SHOWN_FAILURES: Final = 10
@@ -98,10 +97,10 @@ class Run:
         self._source = source
         self._score = score
         self._jobs = jobs
-        self._pause_s_per_score, self._chunk_users = 0.0, _MAX_CHUNK_USERS
+        self._pause_s_per_score, self._chunk_users = 0.0, CHUNK_USERS
         if scores_per_s is not None and not dry_run:
             self._pause_s_per_score = 1 / scores_per_s
-            self._chunk_users = min(max(int(scores_per_s * _CHUNK_S / jobs), 1), _MAX_CHUNK_USERS)
+            self._chunk_users = min(max(int(scores_per_s * _CHUNK_S / jobs), 1), CHUNK_USERS)
         self._dry_run = dry_run
         self._progress = progress
         self._warmer = Warmer(service.flows, dry_run=dry_run, skipped=self._failed)
