@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,59 +26,59 @@ def run_overlapping(
     `compute`, and what the flows do between their steps, run in the caller's thread one after the other; the server is
     waited for in threads that end with the call. What one flow raises ends the others where they are.
     """
-    under_way: deque[_UnderWay] = deque()
-    with ThreadPoolExecutor(at_once) as senders:
+    with ThreadPoolExecutor(at_once) as waiters:
+        under_way = _UnderWay(service, compute, waiters)
         try:
             for flow in flows:
-                under_way.append(_UnderWay(service, flow, compute, senders))
+                under_way.start(flow)
                 while len(under_way) == at_once:
-                    _go_on_with_first(under_way)
-            while under_way:
-                _go_on_with_first(under_way)
+                    under_way.go_on()
+            while len(under_way):
+                under_way.go_on()
         finally:
-            for each in under_way:
-                each.flow.close()
-
-
-def _go_on_with_first(under_way: deque[_UnderWay]) -> None:
-    first = under_way.popleft()
-    if not first.has_ended:
-        first.go_on()
-        under_way.append(first)
+            under_way.close()
 
 
 class _UnderWay:
-    """A flow, and the step that another thread carries out for it."""
+    """Flows, by the answer that each waits for."""
 
-    def __init__(
-        self, service: CacheService, flow: Flow[None], compute: Callable[..., Any], senders: ThreadPoolExecutor
-    ) -> None:
-        self.flow = flow
-        self.has_ended = False
+    def __init__(self, service: CacheService, compute: Callable[..., Any], waiters: ThreadPoolExecutor) -> None:
         self._service = service
         self._compute = compute
-        self._senders = senders
-        self._operation = Operation()
-        self._answer: Future[Any]
-        self._until_another_waits(partial(next, flow))
+        self._waiters = waiters
+        self._waiting: dict[Future[Any], tuple[Flow[None], Operation]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def start(self, flow: Flow[None]) -> None:
+        self._until_it_waits(flow, partial(next, flow), Operation())
 
     def go_on(self) -> None:
-        """From the answer to the next step for another thread, or to the end."""
-        self._until_another_waits(self._resume(self._answer.result))
+        """With one that has its answer."""
+        answered = wait(self._waiting, return_when=FIRST_COMPLETED).done
+        # Of several the one that has waited longest.
+        answer = next(each for each in self._waiting if each in answered)
+        flow, operation = self._waiting.pop(answer)
+        self._until_it_waits(flow, _resuming(flow, answer.result), operation)
 
-    def _until_another_waits(self, resume: Callable[[], Step]) -> None:
+    def close(self) -> None:
+        for flow, _ in self._waiting.values():
+            flow.close()
+
+    def _until_it_waits(self, flow: Flow[None], resume: Callable[[], Step], operation: Operation) -> None:
         try:
             step = resume()
             while isinstance(step, Compute):
-                step = self._resume(partial(self._compute, *step.arguments))()
+                step = _resuming(flow, partial(self._compute, *step.arguments))()
         except StopIteration:
-            self.has_ended = True
-        else:
-            self._answer = self._senders.submit(self._service.act, step, no_compute, self._operation)
+            return
+        self._waiting[self._waiters.submit(self._service.act, step, no_compute, operation)] = flow, operation
 
-    def _resume(self, act: Callable[[], Any]) -> Callable[[], Step]:
-        try:
-            answer = act()
-        except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
-            return partial(self.flow.throw, error)
-        return partial(self.flow.send, answer)
+
+def _resuming(flow: Flow[None], act: Callable[[], Any]) -> Callable[[], Step]:
+    try:
+        answer = act()
+    except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+        return partial(flow.throw, error)
+    return partial(flow.send, answer)
