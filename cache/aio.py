@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow, Step
+    from cache.commands import Flow, Reply, Step
     from cache.fences import Fence
     from cache.stats import Stats
 
@@ -257,26 +257,27 @@ class AsyncCacheService:
             case Compute():
                 return await compute(*step.arguments)
             case WaitForLease():
-                await self._wait_for_lease(step)
+                seen = await self._wait_for_lease(step)
                 operation.has_waited()
+                return seen
             case Wait():
                 await asyncio.sleep(step.wait_s)
         return None
 
-    async def _wait_for_lease(self, step: WaitForLease) -> None:
+    async def _wait_for_lease(self, step: WaitForLease) -> Reply:
         loop = asyncio.get_running_loop()
-        is_free = asyncio.Event()
+        seen: asyncio.Queue[Reply] = asyncio.Queue()
 
-        def wake() -> None:
+        def wake(reply: Reply) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(is_free.set)
+                loop.call_soon_threadsafe(seen.put_nowait, reply)
 
         stop_watching = self._keeper.watch(step, wake)
         try:
             async with asyncio.timeout(step.at_most_s):
-                await is_free.wait()
+                return await seen.get()
         except TimeoutError:
-            pass
+            return None
         finally:
             stop_watching()
 

@@ -56,6 +56,7 @@ class WaitForLease(Wait):
     """Another caller fills the key. Whoever can watch its lease may end the wait when `look` says that it is free,
 
     and wait up to `at_most_s`; whoever cannot waits `wait_s` and lets the flow look again.
+    Answered by the reply to `look` that ended the wait, or by None.
     """
 
     lease: str
@@ -63,9 +64,11 @@ class WaitForLease(Wait):
     at_most_s: float
 
 
-def is_free(reply: Reply) -> bool:
-    """The reply to `WaitForLease.look`: EXISTS for one value, HMGET for the jobs of a user."""
-    return None in reply if type(reply) is list else not reply
+def is_free(look: Command, reply: Reply) -> bool:
+    """By the reply to `WaitForLease.look`: MGET of the lease and its key, or HMGET of the leases of a user's jobs."""
+    if type(reply) is not list:
+        return False
+    return reply[0] is None if look[0] == "MGET" else None in reply
 
 
 Step: TypeAlias = Send | Compute | Wait
@@ -133,10 +136,6 @@ def take_lease(lease: str, token: bytes, life_ms: int) -> Command:
 def force_lease(lease: str, token: bytes, life_ms: int) -> Command:
     """Takes the lease from whoever holds it: what they computed is refused."""
     return ("SET", lease, token, "PX", life_ms)
-
-
-def exists(key: str) -> Command:
-    return ("EXISTS", key)
 
 
 def delete(*keys: str) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow, Step
+    from cache.commands import Flow, Reply, Step
     from cache.fences import Fence
     from cache.stats import Stats
 
@@ -314,13 +315,19 @@ class CacheService:
             case Compute():
                 return compute(*step.arguments)
             case WaitForLease():
-                is_free = threading.Event()
-                stop_watching = self._keeper.watch(step, is_free.set)
-                try:
-                    is_free.wait(step.at_most_s)
-                finally:
-                    stop_watching()
+                seen = self._wait_for_lease(step)
                 operation.has_waited()
+                return seen
             case Wait():
                 time.sleep(step.wait_s)
         return None
+
+    def _wait_for_lease(self, step: WaitForLease) -> Reply:
+        seen: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        stop_watching = self._keeper.watch(step, seen.put)
+        try:
+            return seen.get(timeout=step.at_most_s)
+        except queue.Empty:
+            return None
+        finally:
+            stop_watching()
