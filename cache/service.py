@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis
 
 from cache import keys
-from cache.catalog import CATALOG
+from cache.catalog import CATALOG, MAX_TTL_S
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
 from cache.flows import GENERIC, ids
@@ -40,8 +40,8 @@ def _thread() -> Hashable:
 
 
 def checked_ttl(name: str, ttl_s: int, *, least: int = 1) -> int:
-    if type(ttl_s) is not int or ttl_s < least:
-        raise ValueError(f"{name} is {ttl_s!r}; it must be a whole number of seconds, at least {least}.")
+    if type(ttl_s) is not int or not least <= ttl_s <= MAX_TTL_S:
+        raise ValueError(f"{name} is {ttl_s!r}; it must be a whole number of seconds from {least} to {MAX_TTL_S}.")
     return ttl_s
 
 
@@ -267,8 +267,8 @@ class CacheService:
     ) -> Json:
         """The cached value of `key`, or `calculate_func()`, stored for `ttl` seconds; a None for `none_ttl` if given.
 
-        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key,
-        ValueError for a `ttl` under 1.
+        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key
+        or of the library's own, ValueError for a `ttl` under 1 or over ten years.
         """
         return self._get_or_compute(GENERIC, keys.generic(key), checked_ttl("ttl", ttl), calculate_func, none_ttl)
 
@@ -297,7 +297,7 @@ class CacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = self._act(step, compute, operation)
+                    answer = self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -306,7 +306,8 @@ class CacheService:
             result: T = done.value
             return result
 
-    def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+    def act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return self._link.send(step.commands, operation)

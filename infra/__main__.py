@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from pulumi.runtime import get_root_resource
+
 from cache.catalog import CATALOG
 from infra import cost, dashboard, picture, program, settings
 
@@ -41,6 +43,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 1 or get_root_resource() is None:
         sys.exit(main(sys.argv[1:]))
     program.main()

@@ -94,6 +94,9 @@ class Composite:
         return f"{self.description} Runbook: {RUNBOOKS}/{self.kind}.md"
 
 
+_LOW_FOR_LONG: Final = "warming did not run, a release changed a key or format, the TTL is too short, keys were evicted"
+_FELL_AT_ONCE: Final = "something changed in the last hour: a release, a flush, a failover, a job that invalidates much"
+
 ABOVE: Final = "GreaterThanThreshold"
 BELOW: Final = "LessThanThreshold"
 
@@ -128,7 +131,7 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
             settings.names.of(f"{name}-floor"),
             "hit-rate",
             f"The hit rate of {name} is under {floor:g} % (target {target:g} %): more pages compute than should. "
-            "Likely: warming did not run, a release changed a key or format, the TTL is too short, keys were evicted.",
+            f"Likely: {_LOW_FOR_LONG}.",
             counts(settings, cache_type, watch.period_s),
             metric_math.rate(guard=watch.guard, otherwise=target),
             BELOW,
@@ -142,7 +145,7 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
             settings.names.of(f"{name}-drop"),
             "hit-rate",
             f"The hit rate of {name} fell more than {metric_math.DROP_POINTS} points under its last seven days. "
-            "Likely: something changed in the last hour: a release, a flush, a failover, a job that invalidates much.",
+            f"Likely: {_FELL_AT_ONCE}.",
             counts(settings, cache_type, hourly) | {"b": baseline(settings, cache_type)},
             metric_math.drop(guard=metric_math.guard_lookups(cache_type, catalog, points=metric_math.DROP_POINTS)),
             ABOVE,
@@ -171,11 +174,13 @@ def hit_rate_alarms(settings: Settings, catalog: Catalog) -> Iterator[Alarm]:
 def hit_rate_composites(settings: Settings, catalog: Catalog) -> Iterator[Composite]:
     """What pages for a cache type: once, whether it is under its floor, has dropped, or both."""
     for cache_type in catalog:
+        name, target, floor = cache_type.name, 100 * cache_type.target_hit_rate, settings.floor_percent(cache_type)
         yield Composite(
-            settings.names.of(f"{cache_type.name}-hit-rate"),
+            settings.names.of(f"{name}-hit-rate"),
             "hit-rate",
-            f"The hit rate of {cache_type.name} is low: under its floor, or far under its last seven days.",
-            (settings.names.of(f"{cache_type.name}-floor"), settings.names.of(f"{cache_type.name}-drop")),
+            f"The hit rate of {name} (target {target:g} %) is under its floor of {floor:g} %, or fell more than "
+            f"{metric_math.DROP_POINTS} points under its last seven days. Likely: {_LOW_FOR_LONG}; or {_FELL_AT_ONCE}.",
+            (settings.names.of(f"{name}-floor"), settings.names.of(f"{name}-drop")),
         )
 
 
@@ -224,7 +229,8 @@ def node_alarms(settings: Settings) -> Iterator[Alarm]:
         )
         yield alarm(
             "evictions",
-            f"{node} evicted over {EVICTIONS} entries in five minutes: data does not fit, hit rates will fall.",
+            f"{node} evicted over {EVICTIONS} entries in five minutes: data does not fit, hit rates will fall. "
+            "Likely: more users than the node was sized for, entries grew, or something without a TTL fills it.",
             node_metric(node, "Evictions", "Sum", period_s=300),
             EVICTIONS,
             2,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import botocore.session
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from cache.nodes import NODE_TYPES, NodeType
 from infra import parameters
 from infra.naming import Names
+from infra.stack_file import PLACEHOLDER
 from infra.windows import DailyWindow, WeeklyWindow
 
 if TYPE_CHECKING:
@@ -23,13 +27,20 @@ STACK_KEY: Final = "pulumi:stack"
 FLOOR_POINTS: Final = 10
 
 
-def _identifier(prefix: str) -> Any:
+def _matching(pattern: str, example: str) -> Any:
     def check(value: str) -> str:
-        if not re.fullmatch(rf"{prefix}-[0-9a-f]{{8,17}}", value):
-            raise ValueError(f"it must be an id such as {prefix}-0123456789abcdef0")
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"it must look like {example}")
         return value
 
     return AfterValidator(check)
+
+
+def _identifier(prefix: str) -> Any:
+    return _matching(rf"{prefix}-[0-9a-f]{{8,17}}", f"{prefix}-0123456789abcdef0")
+
+
+_HOST: Final = _matching(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", "static.example.com")
 
 
 def _known(table: Mapping[str, object]) -> Callable[[str], str]:
@@ -49,12 +60,63 @@ def _window(kind: type[DailyWindow | WeeklyWindow]) -> Any:
     return AfterValidator(check)
 
 
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"it lists {', '.join(twice)} twice")
+    return values
+
+
+@functools.cache
+def _regions() -> frozenset[str]:
+    """The regions with ElastiCache, as far as the installed botocore knows. No request is made."""
+    return frozenset(botocore.session.get_session().get_available_regions("elasticache"))
+
+
+def _region(value: str) -> str:
+    if value not in _regions():
+        raise ValueError(
+            f"botocore knows no ElastiCache there. Known: {', '.join(sorted(_regions()))}; "
+            "for a newer one: uv lock --upgrade-package botocore"
+        )
+    return value
+
+
+def _tag(value: str) -> str:
+    """https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html: what every service takes."""
+    if refused := sorted({c for c in value if unicodedata.category(c)[0] not in "LNZ" and c not in "_.:/=+-@"}):
+        raise ValueError(f"a tag has letters, digits, spaces and _ . : / = + - @, but not {' '.join(refused)}")
+    return value
+
+
+# What each protocol sends to, and an example.
+_ENDPOINTS: Final = {
+    "email": (r"[^@\s]+@[^@\s]+\.[^@\s.]+", "ops@example.com"),
+    "https": (r"https://[^/\s]+(/\S*)?", "https://example.com/alarms"),
+    "sqs": (r"arn:aws:sqs:[a-z0-9-]+:\d{12}:[\w.-]+", "arn:aws:sqs:us-east-1:123456789012:alarms"),
+    "lambda": (
+        r"arn:aws:lambda:[a-z0-9-]+:\d{12}:function:[\w:$-]+",
+        "arn:aws:lambda:us-east-1:123456789012:function:alarms",
+    ),
+}
+
+
 class Subscription(BaseModel):
     """Who is told of an alarm. An e-mail address has to confirm once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     protocol: Literal["email", "https", "sqs", "lambda"]
-    endpoint: str = Field(min_length=3)
+    # A web address may hold a password.
+    endpoint: str = Field(repr=False)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _fits_protocol(cls, endpoint: str, info: ValidationInfo) -> str:
+        protocol = info.data.get("protocol")  # missing where it is wrong by itself
+        if protocol and endpoint != PLACEHOLDER:
+            pattern, example = _ENDPOINTS[protocol]
+            if not re.fullmatch(pattern, endpoint):
+                raise ValueError(f"with protocol {protocol} it must look like {example}")
+        return endpoint
 
 
 class Settings(BaseModel):
@@ -64,8 +126,8 @@ class Settings(BaseModel):
 
     # Not to be set: a setting called `stack` is refused as any unknown one.
     stack: str = Field(alias=STACK_KEY)
-    region: str = Field(alias="aws:region", pattern=r"^[a-z]{2}(-[a-z]+)+-[1-9]$")
-    owner: str = Field(default="devops", min_length=1, max_length=256, description="Tag Owner on every resource.")
+    region: Annotated[str, AfterValidator(_region)] = Field(alias="aws:region")
+    owner: Annotated[str, AfterValidator(_tag)] = Field(default="devops", min_length=1, max_length=256)
 
     cache_node_type: Annotated[str, AfterValidator(_known(NODE_TYPES))]
     cache_nodes: int = Field(default=2, ge=1, le=6)
@@ -87,11 +149,14 @@ class Settings(BaseModel):
     vpc_id: Annotated[str, _identifier("vpc")] | None = None
     subnet_ids: tuple[Annotated[str, _identifier("subnet")], ...] = ()
     vpc_cidr: str = "10.40.0.0/16"
-    application_security_group_ids: tuple[Annotated[str, _identifier("sg")], ...] = ()
+    application_security_group_ids: Annotated[
+        tuple[Annotated[str, _identifier("sg")], ...], AfterValidator(_distinct)
+    ] = ()
 
-    domain_names: tuple[str, ...] = ()
+    domain_names: Annotated[tuple[Annotated[str, _HOST], ...], AfterValidator(_distinct)] = ()
     certificate_arn: str | None = Field(default=None, pattern=r"^arn:aws:acm:us-east-1:\d{12}:certificate/.+$")
     web_acl_arn: str | None = Field(default=None, pattern=r"^arn:aws:wafv2:us-east-1:\d{12}:global/webacl/.+$")
+    hsts_scope: Literal["host", "subdomains", "preload"] = "host"
 
     alarm_actions: bool = True
     alarm_subscriptions: tuple[Subscription, ...] = ()

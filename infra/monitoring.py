@@ -83,7 +83,8 @@ class Notifications(pulumi.ComponentResource):
                 f"{name}-{number}",
                 topic=topic.arn,
                 protocol=subscription.protocol,
-                endpoint=subscription.endpoint,
+                # A web address may hold a password: encrypted in Pulumi's state, and not shown.
+                endpoint=pulumi.Output.secret(subscription.endpoint),
                 region=args.region,
                 opts=child,
             )

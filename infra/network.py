@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 _ZONES = 2
-# 59 usable addresses a subnet: more than ElastiCache allows nodes in six shards of six.
-_SUBNET_PREFIX = 26
+# 123 usable addresses a subnet. The largest cluster has 90 nodes, of which up to 60 lie in one zone (three a shard);
+# while their type changes, the new ones stand beside the old.
+_SUBNET_PREFIX = 25
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Network(pulumi.ComponentResource):
             tags=names.tags("flow"),
             opts=child,
         )
-        iam.RolePolicy(
+        policy = iam.RolePolicy(
             f"{name}-flow",
             name=names.of("flow"),
             role=role.name,
@@ -137,7 +138,10 @@ class Network(pulumi.ComponentResource):
                             "Effect": "Allow",
                             "Action": ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
                             "Resource": pulumi.Output.format("{0}:*", group.arn),
-                        }
+                        },
+                        # The service lists groups, which cannot be limited to one.
+                        # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+                        {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"},
                     ],
                 }
             ),
@@ -151,5 +155,6 @@ class Network(pulumi.ComponentResource):
             log_destination=group.arn,
             iam_role_arn=role.arn,
             tags=names.tags("flow"),
-            opts=child,
+            # A log that starts without the permission has an error, and loses what flows until it tries again.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
         )

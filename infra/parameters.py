@@ -6,6 +6,7 @@ is the judge. Pure data and checks; no I/O.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,7 @@ class Numbers:
     high: int
 
     def allows(self, value: str) -> bool:
-        return value.lstrip("-").isdecimal() and self.low <= int(value) <= self.high
+        return bool(re.fullmatch(r"-?\d{1,10}", value, re.ASCII)) and self.low <= int(value) <= self.high
 
     def __str__(self) -> str:
         return f"a whole number from {self.low} to {self.high}"
@@ -141,22 +142,20 @@ DEFAULTS: Final = {
 }
 
 
-def problems(overrides: Mapping[str, str]) -> list[str]:
-    """What is wrong with the overrides, one sentence each; empty if ElastiCache and the library take them."""
-    found = []
-    for name, value in overrides.items():
-        if name in REFUSED:
-            found.append(f"{name!r} cannot be set: {REFUSED[name]}.")
-        elif name not in MODIFIABLE:
-            found.append(f"{name!r} is no parameter that ElastiCache lets one modify. Known: {', '.join(MODIFIABLE)}.")
-        elif not MODIFIABLE[name].allows(value):
-            found.append(f"{name!r} is {value!r}; it must be {MODIFIABLE[name]}.")
-        elif name in LISTPACK_MINIMUM and int(value) < LISTPACK_MINIMUM[name]:
-            found.append(
-                f"{name!r} is {value!r}; the layout of match scores needs at least {LISTPACK_MINIMUM[name]}, "
-                "else every user's hash takes several times the memory."
-            )
-    return found
+def problem(name: str, value: str) -> str | None:
+    """What is wrong with an override, in a sentence; None if ElastiCache and the library take it."""
+    if name in REFUSED:
+        return f"it cannot be set: {REFUSED[name]}."
+    if name not in MODIFIABLE:
+        return f"it is no parameter that ElastiCache lets one modify. Known: {', '.join(MODIFIABLE)}."
+    if not MODIFIABLE[name].allows(value):
+        return f"it must be {MODIFIABLE[name]}."
+    if name in LISTPACK_MINIMUM and int(value) < LISTPACK_MINIMUM[name]:
+        return (
+            f"the layout of match scores needs at least {LISTPACK_MINIMUM[name]}, "
+            "else every user's hash takes several times the memory."
+        )
+    return None
 
 
 def parameters(*, cluster_mode: bool, overrides: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from infra.encryption import Key, KeyArgs, operations_statements
 from infra.monitoring import CacheAlarms, CacheAlarmsArgs, Notifications, NotificationsArgs
 from infra.network import Network, NetworkArgs
 from infra.policies import Policies, PoliciesArgs
-from infra.settings import Settings, from_pulumi
+from infra.settings import Settings, SettingsError, from_pulumi
 from infra.static_site import GLOBAL_REGION, StaticSite, StaticSiteArgs
 from infra.valkey import Valkey, ValkeyArgs
 
@@ -99,6 +99,10 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
 
 
 def main() -> None:
-    """What Pulumi runs."""
-    for name, value in declare(from_pulumi()).items():
+    """What Pulumi runs. Raises RunError, the one that Pulumi prints without a traceback, for wrong settings."""
+    try:
+        settings = from_pulumi()
+    except SettingsError as error:
+        raise pulumi.RunError(str(error)) from None
+    for name, value in declare(settings).items():
         pulumi.export(name, value)

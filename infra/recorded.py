@@ -24,7 +24,7 @@ _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - how Pulumi marks a 
 class Resource:
     """One declared resource: inputs as AWS would get them, whole numbers as ints, secrets unwrapped.
 
-    `references` are the resources that each input was made from.
+    `references` are the resources that each input was made from; `secrets` the inputs that Pulumi keeps encrypted.
     """
 
     type: str
@@ -34,6 +34,7 @@ class Resource:
     dependencies: tuple[str, ...]
     references: dict[str, tuple[str, ...]]
     protect: bool
+    secrets: frozenset[str]
     urn: str
 
     @property
@@ -112,6 +113,10 @@ class _Answers(mocks.Mocks):
         return name, outputs
 
 
+def _is_secret(field: Any) -> bool:
+    return field.HasField("struct_value") and _SECRET in field.struct_value.fields
+
+
 def plain(value: Any) -> Any:
     """`value` without what the mocks' wire adds: 2.0 for 2, and envelopes around secrets."""
     if isinstance(value, dict):
@@ -148,6 +153,7 @@ def declare(chosen: Settings, catalog: Catalog = CATALOG) -> Declared:
             dependencies=tuple(request.dependencies),
             references={key: tuple(found.urns) for key, found in request.propertyDependencies.items()},
             protect=request.protect,
+            secrets=frozenset(key for key, field in request.object.fields.items() if _is_secret(field)),
             urn=monitor.make_urn(request.parent, request.type, request.name),
         )
         for request in monitor.requests

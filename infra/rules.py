@@ -1,4 +1,4 @@
-"""Rules between settings: what no single value can tell. Each gives (key, value, what is allowed) for each breach.
+"""Rules between settings: what no single value can tell. Each gives its breaches.
 
 A rule names the settings that it reads; it is skipped while one of them is wrong by itself.
 """
@@ -6,7 +6,7 @@ A rule names the settings that it reads; it is skipped while one of them is wron
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from cache.catalog import CATALOG
 from infra import access, parameters
@@ -17,28 +17,56 @@ if TYPE_CHECKING:
 
     from infra.fields import Settings
 
-    Breach: TypeAlias = tuple[str, Any, str]
-    Rule: TypeAlias = Callable[[Settings, Collection[str]], Iterator[Breach]]
-
 PRODUCTION: Final = "prod"
+# Of one cluster; up to 500 when AWS is asked: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Shards.html
+MAX_NODES: Final = 90
+
+
+class Breach(NamedTuple):
+    """`path` is a setting, then names and numbers inside it; `value` is what it has, None if it is not set.
+
+    `allowed` is a sentence. `remove` where the way out is to take the setting away.
+    """
+
+    path: tuple[str | int, ...]
+    value: Any
+    allowed: str
+    remove: bool = False
+
+
+if TYPE_CHECKING:
+    Rule: TypeAlias = Callable[[Settings, Collection[str]], Iterator[Breach]]
 
 
 def _nodes(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     if settings.cluster_mode:
         if "cacheNodes" in given:
-            yield "cacheNodes", settings.cache_nodes, "with clusterMode true set shards and replicasPerShard instead."
+            yield Breach(
+                ("cacheNodes",),
+                settings.cache_nodes,
+                "with clusterMode true set shards and replicasPerShard instead.",
+                remove=True,
+            )
         if settings.node.burstable:
-            yield (
-                "cacheNodeType",
+            yield Breach(
+                ("cacheNodeType",),
                 settings.cache_node_type,
                 "a burstable type runs out of CPU credits while shards move; use cache.m6g.large with clusterMode.",
             )
         if not settings.automatic_failover:
-            yield "automaticFailover", False, "ElastiCache demands true with clusterMode."
+            yield Breach(("automaticFailover",), False, "ElastiCache demands true with clusterMode.")
+        nodes_per_shard = settings.replicas_per_shard + 1
+        if settings.shards * nodes_per_shard > MAX_NODES:
+            yield Breach(
+                ("shards",),
+                settings.shards,
+                f"a cluster has at most {MAX_NODES} nodes: with replicasPerShard {settings.replicas_per_shard} at most "
+                f"{MAX_NODES // nodes_per_shard} shards. Take larger nodes.",
+            )
     else:
         for key, value in (("shards", settings.shards), ("replicasPerShard", settings.replicas_per_shard)):
             if key in given:
-                yield key, value, "it needs clusterMode true; without it set cacheNodes."
+                yield Breach((key,), value, "it needs clusterMode true; without it set cacheNodes.", remove=True)
 
 
 def _failover(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
@@ -48,16 +76,16 @@ def _failover(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     else:
         key, value, needed, nodes = "cacheNodes", settings.cache_nodes, 2, settings.cache_nodes
     if settings.automatic_failover and nodes < 2:
-        yield key, value, f"automaticFailover true needs a node to fail over to: at least {needed}."
+        yield Breach((key,), value, f"automaticFailover true needs a node to fail over to: at least {needed}.")
     if settings.multi_az and not settings.automatic_failover:
-        yield "multiAz", True, "it needs automaticFailover true; set both, or neither."
+        yield Breach(("multiAz",), True, "it needs automaticFailover true; set both, or neither.")
 
 
 def _windows(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     del given
     if WeeklyWindow.parse(settings.maintenance_window).overlaps(DailyWindow.parse(settings.snapshot_window)):
-        yield (
-            "maintenanceWindow",
+        yield Breach(
+            ("maintenanceWindow",),
             settings.maintenance_window,
             f"it must not overlap snapshotWindow, {settings.snapshot_window} on every day.",
         )
@@ -65,40 +93,52 @@ def _windows(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
 
 def _parameters(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     del given
-    for problem in parameters.problems(settings.parameter_overrides):
-        yield "parameterOverrides", dict(settings.parameter_overrides), problem
+    for name, value in settings.parameter_overrides.items():
+        if problem := parameters.problem(name, value):
+            yield Breach(("parameterOverrides", name), value, problem, remove=name not in parameters.MODIFIABLE)
 
 
 def _network(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
+    subnets = list(settings.subnet_ids)
     if settings.vpc_id is None:
-        if settings.subnet_ids:
-            yield "subnetIds", list(settings.subnet_ids), "they need vpcId, the VPC that they are in."
+        if subnets:
+            yield Breach(("vpcId",), None, "subnetIds need the VPC that they are in.")
         try:
             cidr = ipaddress.ip_network(settings.vpc_cidr)
         except ValueError as error:
-            yield "vpcCidr", settings.vpc_cidr, f"{error}; it must look like 10.40.0.0/16."
+            yield Breach(("vpcCidr",), settings.vpc_cidr, f"{error}; it must look like 10.40.0.0/16.")
             return
         if cidr.version != 4 or not cidr.is_private or not 16 <= cidr.prefixlen <= 24:
-            yield "vpcCidr", settings.vpc_cidr, "it must be a private IPv4 range from /16 to /24."
+            yield Breach(("vpcCidr",), settings.vpc_cidr, "it must be a private IPv4 range from /16 to /24.")
         return
     if "vpcCidr" in given:
-        yield "vpcCidr", settings.vpc_cidr, "the existing VPC of vpcId has its own; remove one of the two."
-    if len(set(settings.subnet_ids)) < 2:
-        yield (
-            "subnetIds",
-            list(settings.subnet_ids),
-            "with vpcId it must list at least two private subnets, in different zones.",
+        yield Breach(
+            ("vpcCidr",),
+            settings.vpc_cidr,
+            "the existing VPC of vpcId has its own; remove one of the two.",
+            remove=True,
+        )
+    if (different := len(set(subnets))) < 2:
+        yield Breach(
+            ("subnetIds", different),
+            subnets[different] if different < len(subnets) else None,
+            "with vpcId there must be at least two private subnets, in different zones.",
         )
 
 
 def _access(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     del given
     if settings.load_test_user and settings.stack == PRODUCTION:
-        yield "loadTestUser", True, f"its FLUSHALL would empty the cache of {PRODUCTION}; use another stack."
-    for pattern in settings.extra_key_patterns:
+        yield Breach(
+            ("loadTestUser",),
+            True,
+            f"its FLUSHALL would empty the cache of {PRODUCTION}; use another stack.",
+            remove=True,
+        )
+    for number, pattern in enumerate(settings.extra_key_patterns):
         if not access.is_key_pattern(pattern):
-            yield (
-                "extraKeyPatterns",
+            yield Breach(
+                ("extraKeyPatterns", number),
                 pattern,
                 "a pattern starts with an entity and a colon, such as report:*, and has no spaces.",
             )
@@ -107,21 +147,23 @@ def _access(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
 def _site(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     del given
     if bool(settings.domain_names) != (settings.certificate_arn is not None):
-        yield (
-            "domainNames",
-            list(settings.domain_names),
-            "domainNames and certificateArn (in us-east-1, for these names) come together.",
+        missing = ("certificateArn",) if settings.domain_names else ("domainNames", 0)
+        yield Breach(missing, None, "domainNames and certificateArn (in us-east-1, for these names) come together.")
+    if settings.hsts_scope != "host" and not settings.domain_names:
+        yield Breach(
+            ("hstsScope",), settings.hsts_scope, "it needs domainNames: CloudFront's own is not yours.", remove=True
         )
 
 
 def _floors(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
     del given
     for name, floor in settings.hit_rate_floors.items():
+        path = ("hitRateFloors", name)
         if name not in CATALOG.names():
-            yield f"hitRateFloors.{name}", floor, f"the cache types are {', '.join(CATALOG.names())}."
+            yield Breach(path, floor, f"the cache types are {', '.join(CATALOG.names())}.", remove=True)
         elif not 0 < floor < 100 * CATALOG[name].target_hit_rate:
             target = 100 * CATALOG[name].target_hit_rate
-            yield f"hitRateFloors.{name}", floor, f"it must be a percentage over 0 and under the target, {target:g}."
+            yield Breach(path, floor, f"it must be a percentage over 0 and under the target, {target:g}.")
 
 
 RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
@@ -131,6 +173,6 @@ RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("parameterOverrides",), _parameters),
     (("vpcId", "subnetIds", "vpcCidr"), _network),
     (("loadTestUser", "extraKeyPatterns"), _access),
-    (("domainNames", "certificateArn"), _site),
+    (("domainNames", "certificateArn", "hstsScope"), _site),
     (("hitRateFloors",), _floors),
 )

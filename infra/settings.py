@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
@@ -11,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from cache.nodes import NODE_TYPES
-from infra.fields import STACK_KEY, Settings
+from infra import stack_file
+from infra.fields import STACK_KEY, Settings, Subscription
 from infra.rules import RULES
 
 if TYPE_CHECKING:
@@ -59,10 +61,11 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
     else:
         bad = set()
     problems += [
-        f"{key} is {value!r}; {what} Set it with: pulumi config set --stack {stack} {key}"
+        f"{_path(*breach.path)} is {'not set' if breach.value is None else repr(breach.value)}; {breach.allowed} "
+        f"{_command(stack, *breach.path, remove=breach.remove)}"
         for needed, rule in RULES
         if not bad & set(needed)
-        for key, value, what in rule(settings, given.keys())
+        for breach in rule(settings, given.keys())
     ]
     if problems:
         raise SettingsError(f"{len(problems)} problem(s) in the settings of stack {stack}:\n  " + "\n  ".join(problems))
@@ -75,13 +78,14 @@ def from_pulumi() -> Settings:
 
 
 def from_file(path: Path) -> Settings:
-    """The settings in `Pulumi.<stack>.yaml`, without Pulumi."""
-    document = yaml.safe_load(path.read_text()) or {}
+    """The settings in `Pulumi.<stack>.yaml`, without Pulumi. What is encrypted there is a placeholder."""
+    config, _ = stack_file.readable(yaml.safe_load(path.read_text()) or {})
     return read(
         path.name.removeprefix("Pulumi.").removesuffix(".yaml"),
         {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in document.get("config", {}).items()
+            # As Pulumi does: a name without a namespace is the project's own.
+            key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
+            for key, value in config.items()
         },
     )
 
@@ -100,14 +104,46 @@ def _decoded(text: str) -> Any:
         return text
 
 
+# What pydantic calls these in Python's words.
+_SHAPES: Final = {
+    "tuple_type": "it must be a list",
+    "dict_type": "it must be a mapping of names to values",
+    "model_type": "it must be a mapping of names to values",
+}
+
+
 def _told(stack: str, detail: ErrorDetails, given: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    top = str(detail["loc"][0])
-    where = f"Set it with: pulumi config set --stack {stack} {key if top == 'aws:region' else top}"
+    path = detail["loc"]
+    key, top = _path(*path), str(path[0])
     if detail["type"] == "missing":
-        return f"{key} is not set. {where} <value>"
-    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        known = ", ".join(sorted({field.alias or name for name, field in Settings.model_fields.items()} - {STACK_KEY}))
-        return f"{key} is no setting. Known: {known}. Remove it with: pulumi config rm --stack {stack} {top}"
-    value = given.get(top) if len(detail["loc"]) == 1 else detail.get("input", given.get(top))
-    return f"{key} is {value!r}: {detail['msg'].removeprefix('Value error, ')}. {where}"
+        return f"{key} is not set. {_command(stack, *path)}"
+    if detail["type"] == "extra_forbidden":
+        fields = Settings.model_fields if len(path) == 1 else Subscription.model_fields
+        known = ", ".join(sorted({field.alias or name for name, field in fields.items()} - {STACK_KEY}))
+        return f"{key} is no setting. Known: {known}. {_command(stack, *path, remove=True)}"
+    value = given.get(top) if len(path) == 1 else detail["input"]
+    if value == stack_file.PLACEHOLDER:
+        return f"{key} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
+    may_be_secret = top == "alarmSubscriptions" and path[-1] != "protocol"
+    shown = "wrong (not shown, as it may hold a password)" if may_be_secret else repr(value)
+    what = _SHAPES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+    first = {"tuple_type": (0,), "dict_type": ("<name>",)}.get(detail["type"], ())
+    return f"{key} is {shown}: {what}. {_command(stack, *path, *first)}"
+
+
+def _path(*parts: str | int) -> str:
+    """The setting as Pulumi's `--path` has it: `hitRateFloors.match`, `subnetIds[0]`, `parameterOverrides["a.b"]`."""
+    written = str(parts[0])
+    for part in parts[1:]:
+        if isinstance(part, str) and re.fullmatch(r"[\w<>-]+", part):
+            written += f".{part}"
+        else:
+            written += f"[{json.dumps(part)}]"
+    return written
+
+
+def _command(stack: str, *path: str | int, remove: bool = False) -> str:
+    setting = f"--stack {stack} {'--path ' if len(path) > 1 else ''}{shlex.quote(_path(*path))}"
+    if remove:
+        return f"Remove it with: pulumi config rm {setting}"
+    return f"Set it with: pulumi config set {setting} <value>"

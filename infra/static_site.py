@@ -16,6 +16,7 @@ ASSET_TTL_S: Final = 7 * 24 * 60 * 60
 ASSET_PATH: Final = "/assets/*"
 # Pages keep their names, so that a release shows within a minute.
 PAGE_TTL_S: Final = 60
+# What each object is stored with; on pages CloudFront says it as well.
 ASSET_CACHE_CONTROL: Final = f"public, max-age={ASSET_TTL_S}, immutable"
 PAGE_CACHE_CONTROL: Final = f"public, max-age={PAGE_TTL_S}"
 HSTS_S: Final = 365 * 24 * 60 * 60
@@ -56,8 +57,34 @@ class StaticSite(pulumi.ComponentResource):
             }
         )
         logs.allow(
-            _writer("S3AccessLogs", "logging.s3.amazonaws.com", logs.arn, "s3/", args.account_id),
-            _writer("CloudFrontLogs", "delivery.logs.amazonaws.com", logs.arn, "AWSLogs/", args.account_id),
+            {
+                "Sid": "S3AccessLogs",
+                "Effect": "Allow",
+                "Principal": {"Service": "logging.s3.amazonaws.com"},
+                "Action": "s3:PutObject",
+                "Resource": pulumi.Output.format("{0}/s3/*", logs.arn),
+                "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
+            },
+            # Word for word as AWS has it, which adds this statement where it is missing: every refresh would differ.
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-infrastructure-V2-S3.html
+            {
+                "Sid": "AWSLogDeliveryWrite",
+                "Effect": "Allow",
+                "Principal": {"Service": "delivery.logs.amazonaws.com"},
+                "Action": "s3:PutObject",
+                "Resource": pulumi.Output.format("{0}/AWSLogs/{1}/*", logs.arn, args.account_id),
+                "Condition": {
+                    "StringEquals": {
+                        "s3:x-amz-acl": "bucket-owner-full-control",
+                        "aws:SourceAccount": args.account_id,
+                    },
+                    "ArnLike": {
+                        "aws:SourceArn": pulumi.Output.format(
+                            "arn:aws:logs:{0}:{1}:delivery-source:*", GLOBAL_REGION, args.account_id
+                        )
+                    },
+                },
+            },
         )
         s3.BucketLogging(
             f"{name}-access",
@@ -114,7 +141,7 @@ class StaticSite(pulumi.ComponentResource):
             default_cache_behavior=cloudfront.DistributionDefaultCacheBehaviorArgs(
                 cache_policy_id=_cache_policy(f"{name}-pages", names.of("pages"), PAGE_TTL_S, child).id,
                 response_headers_policy_id=_headers_policy(
-                    f"{name}-pages", names.of("pages"), PAGE_CACHE_CONTROL, child
+                    f"{name}-pages", names.of("pages"), settings, child, cache_control=PAGE_CACHE_CONTROL
                 ).id,
                 **common,
             ),
@@ -122,8 +149,9 @@ class StaticSite(pulumi.ComponentResource):
                 cloudfront.DistributionOrderedCacheBehaviorArgs(
                     path_pattern=ASSET_PATH,
                     cache_policy_id=_cache_policy(f"{name}-assets", names.of("assets"), ASSET_TTL_S, child).id,
+                    # No Cache-Control of its own: a missing file would be missing in the browser for a week.
                     response_headers_policy_id=_headers_policy(
-                        f"{name}-assets", names.of("assets"), ASSET_CACHE_CONTROL, child
+                        f"{name}-assets", names.of("assets"), settings, child
                     ).id,
                     **common,
                 )
@@ -294,19 +322,6 @@ class _Bucket:
         )
 
 
-def _writer(
-    sid: str, service: str, arn: pulumi.Output[str], prefix: str, account_id: pulumi.Input[str]
-) -> dict[str, Any]:
-    return {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Principal": {"Service": service},
-        "Action": "s3:PutObject",
-        "Resource": pulumi.Output.format("{0}/{1}*", arn, prefix),
-        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-    }
-
-
 def _cache_policy(resource: str, name: str, ttl_s: int, opts: pulumi.ResourceOptions) -> cloudfront.CachePolicy:
     return cloudfront.CachePolicy(
         resource,
@@ -334,9 +349,9 @@ def _cache_policy(resource: str, name: str, ttl_s: int, opts: pulumi.ResourceOpt
 
 
 def _headers_policy(
-    resource: str, name: str, cache_control: str, opts: pulumi.ResourceOptions
+    resource: str, name: str, settings: Settings, opts: pulumi.ResourceOptions, *, cache_control: str | None = None
 ) -> cloudfront.ResponseHeadersPolicy:
-    """Security headers, and `Cache-Control` for the browser: a cache policy governs the edge alone."""
+    """Security headers; and `cache_control` for the browser on every answer, errors too, whatever the object says."""
     return cloudfront.ResponseHeadersPolicy(
         resource,
         name=name,
@@ -346,7 +361,9 @@ def _headers_policy(
                     header="Cache-Control", value=cache_control, override=True
                 )
             ]
-        ),
+        )
+        if cache_control
+        else None,
         security_headers_config=cloudfront.ResponseHeadersPolicySecurityHeadersConfigArgs(
             content_type_options=cloudfront.ResponseHeadersPolicySecurityHeadersConfigContentTypeOptionsArgs(
                 override=True
@@ -358,7 +375,10 @@ def _headers_policy(
                 referrer_policy="strict-origin-when-cross-origin", override=True
             ),
             strict_transport_security=cloudfront.ResponseHeadersPolicySecurityHeadersConfigStrictTransportSecurityArgs(
-                access_control_max_age_sec=HSTS_S, include_subdomains=True, preload=True, override=True
+                access_control_max_age_sec=HSTS_S,
+                include_subdomains=settings.hsts_scope != "host",
+                preload=settings.hsts_scope == "preload",
+                override=True,
             ),
         ),
         opts=opts,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from cache import slots
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ScenarioError
 
 if TYPE_CHECKING:
     from cache.slots import Address
@@ -20,7 +20,7 @@ _ANSWER_S = 5
 class Server:
     """The server at a URL, or the cluster that it is a node or the configuration endpoint of: the server says which.
 
-    Raises LoadTestError if nobody answers, or if this user may not ask for the slots.
+    Raises ScenarioError if nobody answers there, LoadTestError if this user may not ask for the slots.
     """
 
     def __init__(self, url: str, credentials: redis.CredentialProvider | None = None) -> None:
@@ -33,7 +33,7 @@ class Server:
             self._client = redis.Redis(connection_pool=self._pool)
             self._client.ping()
         except (ValueError, redis.RedisError) as error:
-            raise LoadTestError(f"no cache answers at {self.name}: {error}.") from None
+            raise ScenarioError(f"no cache answers at {self.name}: {error}.") from None
         self._primaries: list[Address | None] = []  # by slot
         self._nodes: dict[Address, redis.Redis] = {}
         self.is_cluster = self._find_nodes()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from infra import stack_file
 from local.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,10 +61,8 @@ class Workspace:
         (self.project / "Pulumi.yaml").write_text(yaml.safe_dump(declared))
 
         settings = yaml.safe_load(source.read_text()) or {}
-        replaced: list[str] = []
-        settings["config"] = {
-            key: _readable(key, value, replaced) for key, value in settings.get("config", {}).items()
-        } | dict(changes or {})
+        config, replaced = stack_file.readable(settings)
+        settings["config"] = config | dict(changes or {})
         for key in _ENCRYPTION:
             settings.pop(key, None)
         copy = self.project / source.name
@@ -113,15 +112,3 @@ def find_pulumi() -> str:
     if found is None:
         raise UsageError("the command `pulumi` is not on PATH. Get it from https://www.pulumi.com/docs/install/")
     return found
-
-
-def _readable(key: str, value: Any, replaced: list[str]) -> Any:
-    """The value with every encrypted part of it replaced: its key is elsewhere."""
-    if isinstance(value, dict):
-        if set(value) == {"secure"}:
-            replaced.append(key)
-            return "placeholder"
-        return {name: _readable(f"{key}.{name}", inner, replaced) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_readable(f"{key}[{number}]", inner, replaced) for number, inner in enumerate(value)]
-    return value

@@ -26,13 +26,24 @@ class Call:
 class Translation:
     """How one resource type is made. `calls` are in the order in which they are sent.
 
-    `names` are the API's parameters by property, where they are known one by one.
+    `names` are the API's parameters by property, where they are known one by one. A change of what is in `replaces`
+    makes a new resource; so does a lower version in `replaces_if_lower`.
     """
 
     calls: Callable[[Inputs], list[Call]]
     replaces: frozenset[str]
     update: str | None
     names: Mapping[str, str] = field(default_factory=dict)
+    replaces_if_lower: frozenset[str] = frozenset()
+
+    def replacing(self, olds: Inputs, news: Inputs) -> frozenset[str]:
+        """The properties of which a change from `olds` to `news` makes a new resource."""
+        both = self.replaces_if_lower & olds.keys() & news.keys()
+        return self.replaces | {key for key in both if _version(news[key]) < _version(olds[key])}
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split("."))
 
 
 class UntranslatedError(LookupError):

@@ -32,6 +32,7 @@ def _simple(
     fixed: Inputs | None = None,
     then: Callable[[Inputs], list[Call]] | None = None,
     elsewhere: str = "",
+    replaces_if_lower: str = "",
 ) -> Translation:
     """One call with renamed properties, `fixed` parameters beside them, and further calls for what is `elsewhere`."""
 
@@ -40,7 +41,7 @@ def _simple(
         return [Call(service, operation, parameters), *(then(inputs) if then else [])]
 
     names = {key: entry if isinstance(entry, str) else entry[0] for key, entry in table.items()}
-    return Translation(calls, frozenset(replaces.split()), update, names)
+    return Translation(calls, frozenset(replaces.split()), update, names, frozenset(replaces_if_lower.split()))
 
 
 def _ec2_tags(kind: str) -> tuple[str, Convert]:
@@ -191,14 +192,14 @@ TRANSLATIONS: Final[dict[str, Translation]] = {
             "deliveryDestinationConfiguration": "deliveryDestinationConfiguration",
             "tags": "tags",
         },
-        replaces="name",
+        replaces="name outputFormat",
         update="PutDeliveryDestination",
     ),
     "aws:cloudwatch/logDeliverySource:LogDeliverySource": _simple(
         "logs",
         "PutDeliverySource",
         {"name": "name", "logType": "logType", "resourceArn": "resourceArn", "tags": "tags"},
-        replaces="name",
+        replaces="name logType resourceArn",
         update="PutDeliverySource",
     ),
     "aws:cloudwatch/logGroup:LogGroup": _simple(
@@ -308,6 +309,8 @@ TRANSLATIONS: Final[dict[str, Translation]] = {
             **_TAGS,
         },
         replaces="replicationGroupId atRestEncryptionEnabled kmsKeyId port subnetGroupName",
+        # internal/service/elasticache/engine_version.go, customizeDiffEngineVersionForceNewOnDowngrade
+        replaces_if_lower="engineVersion",
         update="ModifyReplicationGroup",
     ),
     "aws:elasticache/subnetGroup:SubnetGroup": _simple(

@@ -143,7 +143,7 @@ def _headers_policy(inputs: Inputs) -> list[Call]:
     security = pascal(inputs["securityHeadersConfig"])
     config = {
         "Name": inputs["name"],
-        "CustomHeadersConfig": items(pascal(inputs["customHeadersConfig"]["items"])),
+        "CustomHeadersConfig": items(pascal(inputs.get("customHeadersConfig", {}).get("items", []))),
         "SecurityHeadersConfig": security,
     }
     return [Call("cloudfront", "CreateResponseHeadersPolicy", {"ResponseHeadersPolicyConfig": config})]

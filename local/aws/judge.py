@@ -184,8 +184,9 @@ def _parameters(inputs: Inputs) -> Iterator[tuple[str, str]]:
         yield "family", f"known are {', '.join(sorted(set(parameters.FAMILIES.values())))}"
     values = {p["name"]: str(p["value"]) for p in inputs.get("parameters", [])}
     values.pop("cluster-enabled", None)  # a group says so for cluster mode; no setting does
-    for problem in parameters.problems(values):
-        yield "parameters", problem.rstrip(".")
+    for name, value in values.items():
+        if problem := parameters.problem(name, value):
+            yield "parameters", f"{name!r} is {value!r}; {problem.rstrip('.')}"
 
 
 def _user(inputs: Inputs) -> Iterator[tuple[str, str]]:

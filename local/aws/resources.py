@@ -94,7 +94,7 @@ class Resources:
         kind = _kind(type_)
         skipped = {path.split(".")[0].split("[")[0] for path in ignored}
         changed = tuple(key for key in sorted({*olds, *news} - skipped) if not _same(olds.get(key), news.get(key)))
-        replaces = tuple(key for key in changed if key in {*TRANSLATIONS[type_].replaces, "region"})
+        replaces = tuple(key for key in changed if key in {*TRANSLATIONS[type_].replacing(olds, news), "region"})
         # A name can be taken once: where it stays, the old one goes first.
         keeps_name = not kind.id.startswith("@") and not any(f"{{{key}}}" in kind.id for key in replaces)
         return Difference(changed, replaces, bool(replaces) and keeps_name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from cache import codec, commands, flows, keys
+from cache import codec, commands, keys
 from cache.fences import Fences
 from cache.flows import Flows
 from cache.link import DEADLINE_S
@@ -41,7 +41,8 @@ _PATIENT = pytest.mark.parametrize("deadline_s", [10.0])
 
 @pytest.fixture
 def _long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cache.flows.LEASE_MS", 60_000)
+    for part in ("scores", "values"):
+        monkeypatch.setattr(f"cache.flows.{part}.LEASE_MS", 60_000)
 
 
 def run(
@@ -225,7 +226,7 @@ def generations_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(commands, "ensure_job_generations", lambda key, nonce, jobs: ensure_jobs(key, first, jobs))
     monkeypatch.setattr(Flows, "invalidate_job_matches", invalidate_job)
-    monkeypatch.setattr(flows, "_forget_scores", forget_scores)
+    monkeypatch.setattr(Flows, "_forget_scores", staticmethod(forget_scores))
 
 
 @_PATIENT

@@ -217,6 +217,16 @@ def test_whatever_a_server_answers_reads_compute_and_it_is_back_when_the_server_
     assert service.pending_invalidations == 0
 
 
+def test_a_reply_too_many_is_not_taken_for_the_next_lookup_s(connect: Callable[..., Any], proxy: Proxy) -> None:
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "its own")
+    proxy.mode = b'$4\r\n\x01"x"\r\n' * 2
+    service.get_company_enrichment(7, lambda: "computed")
+    proxy.mode = "pass"
+
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") in ("its own", "computed")
+
+
 def test_a_full_server_is_read_and_its_writes_are_dropped(connect: Callable[..., Any], server: Valkey) -> None:
     service = connect(server.url)
     service.set_company_enrichment(COMPANY, "cached")

@@ -334,3 +334,17 @@ def test_node_alarms_watch_what_aws_recommends(prod: Declared) -> None:
 def test_who_is_told_that_it_rings_is_told_that_it_is_over(declared: Declared) -> None:
     for alarm in (*declared.of("MetricAlarm"), *declared.of("CompositeAlarm")):
         assert alarm.inputs["okActions"] == alarm.inputs["alarmActions"], alarm.urn
+
+
+def test_every_alarm_names_likely_causes(declared: Declared) -> None:
+    for alarm in (*declared.of("MetricAlarm"), *declared.of("CompositeAlarm")):
+        text = alarm.inputs["alarmDescription"]
+        assert "Likely: " in text, text
+        assert len(text) <= 1_024, text
+
+
+def test_what_pages_for_a_hit_rate_says_target_floor_and_causes(prod: Declared) -> None:
+    text = prod.one("CompositeAlarm", "roleferry-prod-match-hit-rate").inputs["alarmDescription"]
+
+    for told in ("target 80 %", "floor of 70 %", "warming did not run", "a flush", "docs/runbooks/hit-rate.md"):
+        assert told in text, text

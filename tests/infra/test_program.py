@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import ipaddress
 import json
 import os
 import runpy
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pytest
 import yaml
 from pulumi.runtime import mocks
 
+from infra import rules
 from tests.infra import stack
 from tests.infra.stack import statements
 
@@ -189,6 +192,18 @@ def test_own_vpc_is_private_and_logged(prod: Declared) -> None:
     assert prod.one("FlowLog").inputs["trafficType"] == "ALL"
 
 
+@pytest.mark.parametrize("cidr", ["10.40.0.0/16", "10.40.7.0/24"])
+def test_a_subnet_takes_its_part_of_the_largest_cluster_twice(cidr: str) -> None:
+    """A change of the node type puts new nodes beside the old; with three nodes a shard a zone may have two thirds."""
+    declared = stack.declare("scale-out", {"vpcCidr": cidr, "shards": 30, "replicasPerShard": 2})
+
+    ranges = [ipaddress.IPv4Network(subnet.inputs["cidrBlock"]) for subnet in declared.of("Subnet")]
+    # AWS keeps five addresses of each subnet.
+    assert all(found.num_addresses - 5 >= 2 * rules.MAX_NODES * 2 / 3 for found in ranges)
+    assert all(found.subnet_of(ipaddress.IPv4Network(cidr)) for found in ranges)
+    assert len(ranges) == len(set(ranges)) == 2
+
+
 def test_existing_vpc_is_taken_and_left_alone() -> None:
     subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
     declared = stack.declare("prod", {"vpcId": "vpc-0123456789abcdef0", "subnetIds": subnets})
@@ -208,7 +223,9 @@ def test_topic_is_encrypted_and_only_alarms_publish(declared: Declared) -> None:
 def test_subscriptions_come_from_the_settings() -> None:
     declared = stack.declare("prod", {"alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}]})
 
-    assert declared.one("TopicSubscription").inputs["endpoint"] == "ops@roleferry.com"
+    subscription = declared.one("TopicSubscription")
+    assert subscription.inputs["endpoint"] == "ops@roleferry.com"
+    assert subscription.secrets == {"endpoint"}, "it may hold a password, and would be in the state in plain text"
 
 
 def test_outside_us_east_1_cloudfront_has_a_topic_and_key_there() -> None:
@@ -235,8 +252,11 @@ def test_keys_serve_only_the_services_that_need_them(declared: Declared) -> None
 def test_roles_may_do_just_their_part(declared: Declared) -> None:
     allowed = {policy.name: statements(policy) for policy in declared.of("RolePolicy")}
 
-    (flow,) = allowed["network-flow"]
+    flow, groups = allowed["network-flow"]
     assert flow["Resource"].endswith(f"/aws/vpc/{declared.settings.names.of('flow')}:*")
+    assert (groups["Action"], groups["Resource"]) == ("logs:DescribeLogGroups", "*")
+    log = declared.one("FlowLog")
+    assert any("rolePolicy:RolePolicy::network-flow" in dependency for dependency in log.dependencies), log.dependencies
     reads, publishes, logs = allowed["baseline"]
     assert reads["Action"] == "cloudwatch:GetMetricData"
     assert publishes["Condition"] == {
@@ -304,11 +324,11 @@ def test_snapshot(name: str, stacks: dict[str, Declared]) -> None:
     assert path.read_text() == text, "the stack changed: read the diff, then accept it with UPDATE_SNAPSHOTS=1"
 
 
-def test_pulumi_runs_the_folder_as_it_does_on_a_fresh_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_by_pulumi(monkeypatch: pytest.MonkeyPatch, config: dict[str, str]) -> dict[str, Any]:
     """Pulumi runs `infra/` as a program, from inside it and with it first on the path, without arguments."""
     stack.declare("prod")  # leaves the mocks in place
     exported: dict[str, Any] = {}
-    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(stack.configuration("prod")))
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(config))
     monkeypatch.setattr(sys, "argv", ["infra/"])
     monkeypatch.chdir(stack.ROOT / "infra")
     monkeypatch.setattr(pulumi, "export", exported.__setitem__)
@@ -318,5 +338,24 @@ def test_pulumi_runs_the_folder_as_it_does_on_a_fresh_clone(monkeypatch: pytest.
         runpy.run_path(str(stack.ROOT / "infra"), run_name="__main__")
 
     run()
+    return exported
 
-    assert set(exported) == OUTPUTS
+
+def test_pulumi_runs_the_folder_as_it_does_on_a_fresh_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(run_by_pulumi(monkeypatch, stack.configuration("prod"))) == OUTPUTS
+
+
+def test_pulumi_prints_wrong_settings_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all exceptions it does so for RunError alone."""
+    config = stack.configuration("prod") | {"roleferry-cache:cacheNodes": "many"}
+
+    with pytest.raises(pulumi.RunError, match=r"1 problem.*\n  cacheNodes is 'many'"):
+        run_by_pulumi(monkeypatch, config)
+
+
+def test_without_pulumi_and_without_a_command_the_usage_is_printed() -> None:
+    run = subprocess.run([sys.executable, "-m", "infra"], cwd=stack.ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 2
+    assert run.stderr.startswith("usage: python -m infra")
+    assert "Traceback" not in run.stderr

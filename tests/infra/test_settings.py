@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,17 +9,27 @@ from infra import settings
 from infra.settings import SettingsError
 from tests.infra import stack
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def problems(stack_name: str = "prod", /, **changes: Any) -> str:
     """The error's text after `changes` to the stack's own configuration."""
     config = stack.configuration(stack_name)
     for key, value in changes.items():
-        config[f"{settings.PROJECT}:{key}"] = value if isinstance(value, str) else json.dumps(value)
+        config[key if ":" in key else f"{settings.PROJECT}:{key}"] = (
+            value if isinstance(value, str) else json.dumps(value)
+        )
     with pytest.raises(SettingsError) as caught:
         settings.read(stack_name, config)
     return str(caught.value)
 
 
+def subscribed(protocol: str, endpoint: str) -> list[dict[str, str]]:
+    return [{"protocol": protocol, "endpoint": endpoint}]
+
+
+GROUP = "sg-0123456789abcdef0"
 VPC = "vpc-0123456789abcdef0"
 SUBNETS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
 OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
@@ -39,18 +49,29 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"maintenanceWindow": "sun:03:30-sun:04:30"}, "must not overlap snapshotWindow"),
         ({"maintenanceWindow": "sun:05:00-sun:05:30"}, "lasts 30 minutes"),
         ({"snapshotWindow": "3-4"}, "must look like 03:00-04:00"),
-        ({"vpcId": VPC}, "must list at least two private subnets"),
-        ({"vpcId": VPC, "subnetIds": SUBNETS[:1] * 2}, "must list at least two private subnets"),
-        ({"subnetIds": SUBNETS}, "they need vpcId"),
-        ({"subnetIds": ["subnet-x"], "vpcId": VPC}, "subnetIds.0 is 'subnet-x': it must be an id such as subnet-"),
+        ({"vpcId": VPC}, "subnetIds[0] is not set; with vpcId there must be at least two private subnets"),
+        ({"vpcId": VPC, "subnetIds": SUBNETS[:1] * 2}, "--path 'subnetIds[1]' <value>"),
+        ({"subnetIds": SUBNETS}, "vpcId is not set; subnetIds need the VPC"),
+        ({"subnetIds": ["subnet-x"], "vpcId": VPC}, "subnetIds[0] is 'subnet-x': it must look like subnet-"),
         (OWN_VPC | {"vpcCidr": "10.1.0.0/16"}, "remove one of the two"),
         ({"vpcCidr": "8.8.0.0/16"}, "must be a private IPv4 range"),
         ({"vpcCidr": "10.1.0.5/16"}, "has host bits set"),
-        ({"parameterOverrides": {"maxmemory": "1gb"}}, "'maxmemory' cannot be set: the node type decides it"),
-        ({"parameterOverrides": {"appendonly": "yes"}}, "'appendonly' cannot be set"),
+        (
+            {"parameterOverrides": {"maxmemory": "1gb"}},
+            "parameterOverrides.maxmemory is '1gb'; it cannot be set: the node type decides it",
+        ),
+        (
+            {"parameterOverrides": {"appendonly": "yes"}},
+            "pulumi config rm --stack prod --path parameterOverrides.appendonly",
+        ),
         ({"parameterOverrides": {"maxmemory-policy": "lru"}}, "must be one of volatile-lru"),
         ({"parameterOverrides": {"hash-max-listpack-entries": 128}}, "needs at least 501"),
         ({"parameterOverrides": {"hash-max-listpack-value": 64}}, "needs at least 113"),
+        ({"parameterOverrides": {"timeout": "--5"}}, "timeout is '--5'; it must be a whole number from 0"),
+        ({"parameterOverrides": {"timeout": "9" * 5_000}}, "it must be a whole number from 0"),
+        ({"parameterOverrides": {"timeout": "\u0665"}}, "it must be a whole number from 0"),
+        ({"parameterOverrides": {"a.b": 1}}, """pulumi config rm --stack prod --path 'parameterOverrides["a.b"]'"""),
+        ({"parameterOverrides": "timeout=5"}, "it must be a mapping of names to values"),
         ({"loadTestUser": "true"}, "FLUSHALL would empty the cache of prod"),
         ({"extraKeyPatterns": ["*"]}, "a pattern starts with an entity and a colon"),
         (
@@ -63,7 +84,28 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "FLUSHALL would empty the cache of prod"),
         ({"cacheNodetype": "cache.m6g.large"}, "cacheNodetype is no setting. Known: alarmActions,"),
-        ({"alarmSubscriptions": [{"protocol": "sms", "endpoint": "+1"}]}, "alarmSubscriptions.0.protocol is 'sms'"),
+        ({"alarmSubscriptions": [{"protocol": "sms", "endpoint": "+1"}]}, "alarmSubscriptions[0].protocol is 'sms'"),
+        ({"hitRateFloors": {"match": 101}}, "pulumi config set --stack prod --path hitRateFloors.match <value>"),
+        ({"hitRateFloors": {"jobs": 70}}, "pulumi config rm --stack prod --path hitRateFloors.jobs"),
+        (
+            {"applicationSecurityGroupIds": "sg-1"},
+            "it must be a list. Set it with: pulumi config set --stack prod --path",
+        ),
+        ({"applicationSecurityGroupIds": [GROUP, GROUP]}, f"it lists {GROUP} twice"),
+        ({"owner": "Dev & Ops"}, "a tag has letters, digits, spaces and _ . : / = + - @, but not &"),
+        ({"domainNames": ["https://static.roleferry.com"]}, "domainNames[0] is 'https://static.roleferry.com'"),
+        (
+            {"aws:region": "us-east-9"},
+            "aws:region is 'us-east-9': botocore knows no ElastiCache there. Known: af-south-1,",
+        ),
+        ({"alarmSubscriptions": subscribed("email", "ops")}, "with protocol email it must look like ops@example.com"),
+        ({"alarmSubscriptions": subscribed("https", "http://a.example/x")}, "it must look like https://example.com"),
+        ({"alarmSubscriptions": subscribed("sqs", "alarms")}, "it must look like arn:aws:sqs:"),
+        ({"alarmSubscriptions": subscribed("lambda", "alarms")}, "it must look like arn:aws:lambda:"),
+        (
+            {"alarmSubscriptions": [{"protocol": "email", "endpoint": "a@b.c", "name": "x"}]},
+            "Known: endpoint, protocol.",
+        ),
     ],
 )
 def test_bad_value_is_told_with_key_value_and_what_is_allowed(changes: dict[str, Any], told: str) -> None:
@@ -71,6 +113,28 @@ def test_bad_value_is_told_with_key_value_and_what_is_allowed(changes: dict[str,
 
     assert told in text
     assert "pulumi config" in text
+
+
+def test_an_endpoint_is_not_shown() -> None:
+    for endpoint in ("https://user:hunter2 @x", ["hunter2"]):
+        text = problems(alarmSubscriptions=[{"protocol": "https", "endpoint": endpoint}])
+
+        assert "alarmSubscriptions[0].endpoint is wrong" in text
+        assert "hunter2" not in text
+    assert "hunter2" not in problems(alarmSubscriptions='[{"endpoint": "hunter2"')
+    good = settings.read(
+        "prod",
+        stack.configuration("prod")
+        | {f"{settings.PROJECT}:alarmSubscriptions": json.dumps(subscribed("https", "https://user:hunter2@x.example"))},
+    )
+    assert "hunter2" not in repr(good)
+
+
+def test_a_cluster_has_no_more_nodes_than_elasticache_allows() -> None:
+    text = problems("scale-out", shards="31", replicasPerShard="2")
+
+    assert "shards is 31; a cluster has at most 90 nodes: with replicasPerShard 2 at most 30 shards" in text
+    stack.declare("scale-out", {"shards": "30", "replicasPerShard": "2"})
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -121,6 +185,51 @@ def test_command_line_and_pulumi_read_the_same_settings() -> None:
 
         assert from_file == settings.read(name, stack.configuration(name))
         assert from_file.stack == name
+
+
+def test_a_file_is_read_as_pulumi_reads_it(tmp_path: Path) -> None:
+    """A name without a namespace is the project's own: pulumi/pulumi, sdk/go/common/workspace/loaders.go."""
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("config:\n  aws:region: us-east-1\n  cacheNodeType: cache.m6g.large\n  cacheNodetype: x\n")
+
+    with pytest.raises(SettingsError, match=r"^1 problem.*\n  cacheNodetype is no setting"):
+        settings.from_file(file)
+
+
+@pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
+def test_an_empty_file_misses_what_is_required(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(text)
+
+    with pytest.raises(SettingsError, match="aws:region is not set"):
+        settings.from_file(file)
+
+
+ENCRYPTED = """
+secretsprovider: awskms://alias/x
+encryptedkey: abc
+config:
+  aws:region: us-east-1
+  roleferry-cache:cacheNodeType: cache.m6g.large
+  roleferry-cache:alarmSubscriptions:
+    - {protocol: https, endpoint: {secure: "v1:cipher"}}
+"""
+
+
+def test_an_encrypted_endpoint_is_a_placeholder_without_pulumi(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(ENCRYPTED)
+
+    (subscription,) = settings.from_file(file).alarm_subscriptions
+    assert subscription.endpoint == "placeholder"
+
+
+def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(ENCRYPTED + "  cacheNodes: {secure: v1:cipher}\n")
+
+    with pytest.raises(SettingsError, match="cacheNodes is encrypted, which only an alarm's endpoint may be"):
+        settings.from_file(file)
 
 
 def test_growing_prod_takes_one_setting() -> None:

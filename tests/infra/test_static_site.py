@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from infra.static_site import ASSET_CACHE_CONTROL
 from tests.infra import stack
 from tests.infra.stack import statements
 
@@ -39,9 +42,9 @@ def test_cloudfront_keeps_assets_for_a_week(declared: Declared) -> None:
     assert assets["pathPattern"] == "/assets/*"
     policy = declared.one("CachePolicy", "static-assets").inputs
     assert (policy["minTtl"], policy["defaultTtl"], policy["maxTtl"]) == (0, week, week)
-    headers = declared.one("ResponseHeadersPolicy", "static-assets").inputs
-    (header,) = headers["customHeadersConfig"]["items"]
-    assert header == {"header": "Cache-Control", "value": f"public, max-age={week}, immutable", "override": True}
+    # Each file is stored with its Cache-Control; said here, an error would be kept for a week too.
+    assert f"public, max-age={week}, immutable" == ASSET_CACHE_CONTROL
+    assert "customHeadersConfig" not in declared.one("ResponseHeadersPolicy", "static-assets").inputs
     pages = declared.one("ResponseHeadersPolicy", "static-pages").inputs["customHeadersConfig"]["items"]
     assert pages[0]["value"] == "public, max-age=60"
 
@@ -111,13 +114,41 @@ def test_only_this_distribution_reads_the_bucket(declared: Declared) -> None:
     assert (control["signingBehavior"], control["signingProtocol"]) == ("always", "sigv4")
 
 
+def test_logs_are_delivered_by_the_statement_that_aws_would_add(declared: Declared) -> None:
+    (policy,) = [policy for policy in declared.of("BucketPolicy") if policy.name == "static-logs"]
+
+    (delivery,) = [found for found in statements(policy) if found["Sid"] == "AWSLogDeliveryWrite"]
+    assert delivery["Principal"] == {"Service": "delivery.logs.amazonaws.com"}
+    assert delivery["Action"] == "s3:PutObject"
+    assert delivery["Resource"].endswith(f"/AWSLogs/{stack.ACCOUNT}/*")
+    assert delivery["Condition"] == {
+        "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceAccount": stack.ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:logs:us-east-1:{stack.ACCOUNT}:delivery-source:*"},
+    }
+
+
 def test_answers_carry_security_headers(declared: Declared) -> None:
     for policy in declared.of("ResponseHeadersPolicy"):
         headers = policy.inputs["securityHeadersConfig"]
         assert headers["contentTypeOptions"] == {"override": True}
         assert headers["frameOptions"] == {"frameOption": "DENY", "override": True}
         assert headers["referrerPolicy"] == {"referrerPolicy": "strict-origin-when-cross-origin", "override": True}
-        assert headers["strictTransportSecurity"]["includeSubdomains"] is True
+
+
+@pytest.mark.parametrize(
+    ("scope", "subdomains", "preload"), [("host", False, False), ("subdomains", True, False), ("preload", True, True)]
+)
+def test_only_a_setting_binds_other_hosts_to_https(scope: str, subdomains: bool, preload: bool) -> None:
+    changes = {
+        "domainNames": ["static.roleferry.com"],
+        "certificateArn": f"arn:aws:acm:us-east-1:{stack.ACCOUNT}:certificate/1",
+    }
+    declared = stack.declare("prod", changes if scope == "host" else {**changes, "hstsScope": scope})
+
+    for policy in declared.of("ResponseHeadersPolicy"):
+        strict = policy.inputs["securityHeadersConfig"]["strictTransportSecurity"]
+        assert (strict["includeSubdomains"], strict["preload"]) == (subdomains, preload)
+        assert strict["accessControlMaxAgeSec"] == 31_536_000
 
 
 def test_cloudfront_publishes_its_hit_rate(declared: Declared) -> None:

@@ -96,9 +96,33 @@ def test_property_without_translation_is_refused(prod: Declared) -> None:
 def test_growing_is_no_replacement(prod: Declared) -> None:
     replaces = TRANSLATIONS[prod.one("ReplicationGroup").type].replaces
 
-    in_place = {"nodeType", "numCacheClusters", "parameterGroupName", "engineVersion", "userGroupIds", "snapshotWindow"}
+    in_place = {"nodeType", "numCacheClusters", "parameterGroupName", "userGroupIds", "snapshotWindow"}
     assert not in_place & replaces
     assert replaces == {"replicationGroupId", "atRestEncryptionEnabled", "kmsKeyId", "port", "subnetGroupName"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "replaced"), [("9.0", "9.1", False), ("9.1", "9.0", True), ("10.0", "9.1", True)]
+)
+def test_a_lower_engine_version_is_a_new_cache(before: str, after: str, replaced: bool, prod: Declared) -> None:
+    """ElastiCache cannot go back, so that the provider deletes the group and makes another."""
+    group = prod.one("ReplicationGroup")
+    olds, news = ({**group.inputs, "engineVersion": version} for version in (before, after))
+
+    assert ("engineVersion" in TRANSLATIONS[group.type].replacing(olds, news)) is replaced
+
+
+@pytest.mark.parametrize(
+    ("type_", "replaced"),
+    [
+        ("LogDeliverySource", {"name", "logType", "resourceArn"}),
+        ("LogDeliveryDestination", {"name", "outputFormat"}),
+        ("LogDelivery", {"deliverySourceName", "deliveryDestinationArn"}),
+    ],
+)
+def test_a_changed_delivery_of_logs_is_a_new_one(type_: str, replaced: set[str], prod: Declared) -> None:
+    """As RequiresReplace says in the provider's internal/service/logs/delivery*.go."""
+    assert TRANSLATIONS[prod.one(type_).type].replaces == replaced
 
 
 def test_replaced_properties_are_declared_or_known(everything: Declared) -> None:

@@ -247,8 +247,8 @@ def test_wrong_options_are_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-def test_no_server_is_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["live", "--host", "redis://127.0.0.1:1", "--scenario", "small", "--report", str(tmp_path)]) == 1
+def test_no_server_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--host", "redis://127.0.0.1:1", "--scenario", "small", "--report", str(tmp_path)]) == 2
     assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
 
 

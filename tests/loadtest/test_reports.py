@@ -124,6 +124,30 @@ def test_too_few_samples_cannot_be_compared(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (lambda after: after["classes"].pop(), 3, "worse: it is not judged any more"),
+        (lambda after: after["sizing"][0].update(verdict="FAIL"), 3, "worse: the data does not fit any more"),
+        (lambda after: after["classes"][0].update(verdict="UNDECIDED"), 5, "not decided any more"),
+        (lambda after: after.update(is_partial=True), 5, "a run that ended early cannot be compared"),
+    ],
+)
+def test_what_is_lost_is_not_the_same(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, code: int, said: str
+) -> None:
+    before = document(folder)
+    for row in before["classes"]:
+        row["verdict"] = "PASS"
+    after = copy.deepcopy(before)
+    spoil(after)
+    (tmp_path / "before.json").write_text(json.dumps(before))
+    (tmp_path / "after.json").write_text(json.dumps(after))
+
+    assert main(["compare", "--json", *(str(tmp_path / f"{name}.json") for name in ("before", "after"))]) == code
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("text", "message"), [("{", "is no JSON"), ("{}", "not a verdict.json"), (None, "No such file")]
 )
 def test_what_is_no_verdict_is_exit_code_2(

@@ -109,6 +109,15 @@ def test_differences_are_the_engines(
             assert not answer.deleteBeforeReplace, "its name changed, so both can exist"
 
 
+def test_a_lower_engine_version_is_previewed_as_a_new_cache(local_aws: LocalAws) -> None:
+    def difference(before: str, after: str) -> tuple[str, ...]:
+        type_ = "aws:elasticache/replicationGroup:ReplicationGroup"
+        return local_aws.resources.difference(type_, {"engineVersion": before}, {"engineVersion": after}).replaces
+
+    assert difference("9.0", "9.1") == ()
+    assert difference("9.1", "9.0") == ("engineVersion",)
+
+
 def test_a_refresh_of_what_is_not_there_says_gone(provider: Any) -> None:
     answers = send_all(provider, "refresh")
 
