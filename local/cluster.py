@@ -120,19 +120,13 @@ class ValkeyCluster:
         _until(lambda: b"myself,master" in replica.cluster("NODES"))
 
     def _start(self, stack: contextlib.ExitStack) -> Node:
-        for attempts_left in (2, 1, 0):
-            server = Valkey(
-                *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
-                *("--cluster-node-timeout", str(_JOINING_NODE_TIMEOUT_MS), "--cluster-replica-no-failover", "yes"),
-                # As ElastiCache has it: a lost shard does not stop the others.
-                *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0", *self._arguments),
-            )
-            try:
-                stack.enter_context(server)
-                break
-            except LocalError:  # a port that was free was perhaps taken meanwhile: there are two for each server
-                if not attempts_left:
-                    raise
+        server = Valkey(
+            *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
+            *("--cluster-node-timeout", str(_JOINING_NODE_TIMEOUT_MS), "--cluster-replica-no-failover", "yes"),
+            # As ElastiCache has it: a lost shard does not stop the others.
+            *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0", *self._arguments),
+        )
+        stack.enter_context(server)
         node = Node(server)
         stack.callback(node.client.close)
         return node

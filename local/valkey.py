@@ -38,6 +38,9 @@ _STARTING_SPEED: Final = 20
 _SEES_MOVE_AFTER_S: Final = 1.5 * 0.001 / _STARTING_SPEED  # it measures its processor's clock for a moment only
 _CLOCK_CHECKS: Final = 50
 _GUARD: Final = Path(__file__).with_name("guard.py")
+# A server that is given one has started long before as many more are asked for.
+_KEPT_PORTS: Final = 50
+_kept: deque[int] = deque()
 
 
 def faketime_library() -> Path | None:
@@ -51,11 +54,18 @@ def faketime_library() -> Path | None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on.
+
+    On Linux nobody else is given it soon: it stays bound here, beside a server that sets SO_REUSEADDR, as servers do.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind((HOST, 0))
+    port: int = probe.getsockname()[1]
+    _kept.append(probe.detach())
+    if sys.platform != "linux" or len(_kept) > _KEPT_PORTS:
+        os.close(_kept.popleft())
+    return port
 
 
 class Valkey:

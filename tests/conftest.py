@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import redis
 import sqlalchemy
@@ -11,11 +12,15 @@ import sqlalchemy
 from cache import CacheService
 from local.postgres import Postgres
 from local.valkey import Valkey
+from tests import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_767_571_200
+# The same examples every time, for as long as they take: what fails has failed because of a change.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
 
 
 class ManualClock:
@@ -37,13 +42,13 @@ class ManualClock:
 @pytest.fixture
 def deadline_s() -> float:
     """Of an operation. Longer than the library's, so that a busy machine is not taken for a server in trouble."""
-    return 10.0
+    return patient.DEADLINE_S
 
 
 @pytest.fixture(autouse=True)
 def _deadline(deadline_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("link", "async_link", "cluster_link", "async_cluster_link"):
-        monkeypatch.setattr(f"cache.{module}.DEADLINE_S", deadline_s)
+    for module, name, value in patient.limits(deadline_s):
+        monkeypatch.setattr(f"{module}.{name}", value)
 
 
 @pytest.fixture(scope="session")

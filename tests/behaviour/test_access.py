@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from cache import commands
 from cache.access import COMMANDS
-from cache.flows import LEASE_MS
 from cache.slots import slot_of
 from tests.behaviour.services import LAYOUTS, make_service
+from tests.behaviour.test_leases import calls
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     import pytest
@@ -46,7 +46,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.end_session(user)
         service.forget_user(user)
     _wait_for_a_foreign_lease(services[0], raw, threads)
-    _outlast_a_renewal(services[0])
+    _outlast_a_renewal(services[0], raw)
     if is_cluster:
         _follow_a_slot(services[0], request.getfixturevalue("shared_cluster"))
     for service in services:
@@ -59,12 +59,15 @@ def test_each_permitted_command_is_used_and_none_is_refused(
 
 
 def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:
-    raw.set("lock:{report:7}", "another holder", px=300)
-    assert threads.start(service.get_with_lock, "report:7", lambda: 1, 60).result() == 1
+    raw.set("lock:{report:7}", "another holder")
+    waiter = threads.start(service.get_with_lock, "report:7", lambda: 1, 60)
+    until(lambda: calls(raw, "exists"))
+    raw.delete("lock:{report:7}")
+    assert waiter.result() == 1
 
 
-def _outlast_a_renewal(service: Any) -> None:
-    service.get_with_lock("report:8", lambda: time.sleep(LEASE_MS / 1000 / 2), 60)
+def _outlast_a_renewal(service: Any, raw: redis.Redis) -> None:
+    service.get_with_lock("report:8", lambda: until(lambda: calls(raw, "pexpire")), 60)
 
 
 def _follow_a_slot(service: Any, cluster: ValkeyCluster) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import cache
 from cache.flows import LEASE_MS
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CALLERS = 20
 LEASE = "lock:{report:7}"
 KEY = "report:7"
+GONE = -2  # as PTTL has it
+LONGEST_PAUSE_S = 0.05  # between two looks at a lease
 # Single values lie alike in both layouts.
 _OF_ONE_LAYOUT = pytest.mark.parametrize("layout", ["hash"])
 
@@ -60,11 +63,12 @@ def test_a_slow_holder_keeps_its_lease(connect: Callable[..., Any], raw: redis.R
         return "value"
 
     holder = threads.start(service.get_with_lock, KEY, compute, 60)
-    _until(lambda: raw.exists(LEASE))
+    until(lambda: raw.exists(LEASE))
     token = raw.get(LEASE)
     ends_at = time.monotonic() + 2 * LEASE_MS / 1000
     while time.monotonic() < ends_at:
         assert raw.get(LEASE) == token
+        time.sleep(0.01)
     may_end.set()
 
     assert holder.result() == "value"
@@ -81,16 +85,18 @@ def test_a_killed_holder_s_key_is_free_within_two_seconds(
     }[what]
     program = f"""
 import sys, time, cache
+from tests import patient
 def hang(*_):
     print("computing", flush=True)
     time.sleep(60)
+patient.wait_long()
 cache.CacheService.from_url({app_url!r}, layout={layout!r}, cluster={place == "cluster"}).{call}
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "computing\n"
         holder.kill()
-    assert 0 < raw.pttl(lease) <= 2000
+    assert raw.pttl(lease) in (GONE, *range(2001))
 
     if what == "value":
         assert service.get_with_lock(KEY, lambda: "mine", 60) == "mine"
@@ -105,10 +111,12 @@ cache.CacheService.from_url({app_url!r}, layout={layout!r}, cluster={place == "c
 def test_a_holder_that_was_paused_and_lost_its_lease_is_refused(service: Any, app_url: str, place: str) -> None:
     program = f"""
 import sys, cache
+from tests import patient
 def compute():
     print("computing", flush=True)
     sys.stdin.readline()
     return "old"
+patient.wait_long()
 service = cache.CacheService.from_url({app_url!r}, cluster={place == "cluster"})
 print(service.get_with_lock({KEY!r}, compute, 60), service.stats.counts("generic").refused_writes, flush=True)
 """
@@ -164,14 +172,16 @@ def test_a_process_asks_for_a_foreign_lease_as_one(
     service = connect()
     raw.set(LEASE, "another holder")
     waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
-    _until(lambda: service.stats.counts("generic").waits == CALLERS)
+    until(lambda: service.stats.counts("generic").waits == CALLERS)
+    began = time.monotonic()
     raw.config_resetstat()
     time.sleep(0.5)
-    looks = raw.info("commandstats")["cmdstat_mget"]["calls"]
+    until(lambda: calls(raw, "mget"))
+    looks, took_s = calls(raw, "mget"), time.monotonic() - began
     raw.delete(LEASE)
 
     assert {waiter.result() for waiter in waiters} == {"mine"}
-    assert looks < 100
+    assert looks < 100 + took_s / LONGEST_PAUSE_S  # each for itself: ten times as many
     assert service.stats.counts("generic").computes == 1
 
 
@@ -182,7 +192,7 @@ def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
     service = connect()
     raw.set(LEASE, "another holder")
     waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
-    _until(lambda: service.stats.counts("generic").waits == CALLERS)
+    until(lambda: service.stats.counts("generic").waits == CALLERS)
     raw.config_resetstat()
     raw.set(KEY, b'\x01"the other\'s"')
     raw.delete(LEASE)
@@ -265,7 +275,7 @@ def test_a_service_works_on_in_a_forked_child(connect: Callable[..., Any], raw: 
     service.get_with_lock("other", lambda: 1, 60)
     may_end = threading.Event()
     holder = threads.start(service.get_with_lock, KEY, lambda: may_end.wait(20), 60)
-    _until(lambda: raw.exists(LEASE))
+    until(lambda: raw.exists(LEASE))
 
     child = os.fork()
     if child == 0:
@@ -305,7 +315,6 @@ async def _one() -> int:
     return 1
 
 
-def _until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come to pass"
+def calls(raw: redis.Redis, command: str) -> int:
+    """How often the server was sent this command."""
+    return int(raw.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))

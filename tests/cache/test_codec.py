@@ -190,7 +190,7 @@ class Seniority(enum.Enum):
         *(float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
         *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, date(2026, 11, 24)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_json_is_refused(value: Any) -> None:
     with pytest.raises(cache.UncacheableError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cache.testing import TestServer, async_off, off
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_a_busy_session_ends_after_its_greatest_lifetime(server: TestServer) -> 
 @pytest.mark.parametrize("trouble", ["freeze", "kill"])
 def test_a_server_in_trouble_is_a_miss_until_it_is_back(server: TestServer, trouble: str) -> None:
     with closing(server.service()) as cache:
-        cache.get_company_enrichment(1, lambda: "cached")
+        until(lambda: cache.set_company_enrichment(1, "cached"))
         getattr(server, trouble)()
         assert cache.get_company_enrichment(1, lambda: "computed") == "computed"
         if trouble == "freeze":
@@ -61,11 +61,14 @@ def test_a_server_in_trouble_is_a_miss_until_it_is_back(server: TestServer, trou
         else:
             server.start()
             expected = "again"
-        give_up_at = time.monotonic() + 30
-        while not cache.stats.counts("company").hits:
-            assert time.monotonic() < give_up_at
-            value = cache.get_company_enrichment(1, lambda: "again")
-        assert value == expected
+        values = []
+
+        def is_hit() -> int:
+            values.append(cache.get_company_enrichment(1, lambda: "again"))
+            return cache.stats.counts("company").hits
+
+        until(is_hit)
+        assert values[-1] == expected
 
 
 def test_the_asyncio_service_is_the_same(server: TestServer) -> None:

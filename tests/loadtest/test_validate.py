@@ -10,18 +10,21 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from loadtest import intervals, parallel, scenarios, theory, virtual
+from loadtest.__main__ import main
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
     from loadtest.result import Result
 
 SEEDS = range(1, 6)
+# For what is the same or is not, however many take part.
+SMALL = scenarios.load("small").changed(users=150)
 VERDICT_KEYS = {
     *("scenario", "seed", "virtual_days", "users", "exit_code", "classes", "sizing", "versions", "assumptions"),
 }
@@ -29,7 +32,7 @@ VERDICT_KEYS = {
 
 @pytest.fixture(scope="module", params=["hash", "keys"])
 def result(request: pytest.FixtureRequest) -> Result:
-    return virtual.run(scenarios.load("small"), seed=1, layout=request.param)
+    return virtual.run(SMALL, seed=1, layout=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def hits(result: Result) -> dict[str, tuple[int, int]]:
 
 
 def test_one_seed_gives_the_same_hits(result: Result) -> None:
-    again = virtual.run(scenarios.load("small"), seed=1, layout=result.layout)
+    again = virtual.run(SMALL, seed=1, layout=result.layout)
 
     assert hits(again) == hits(result)
     for name, counted in result.counts.types.items():
@@ -52,7 +55,7 @@ def test_one_seed_gives_the_same_hits(result: Result) -> None:
 
 
 def test_two_processes_give_the_hits_of_one(result: Result) -> None:
-    together = parallel.run(scenarios.load("small"), seed=1, layout=result.layout)
+    together = parallel.run(SMALL, seed=1, layout=result.layout)
 
     assert hits(together) == hits(result)
     for name, counted in result.counts.types.items():
@@ -79,7 +82,7 @@ def _die(*_: object) -> None:
 
 def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:
     """Where no clock can be moved; and a second opinion on the moved one where it can."""
-    deleting = virtual.run(scenarios.load("small"), seed=1, layout=result.layout, move_server_clock=False)
+    deleting = virtual.run(SMALL, seed=1, layout=result.layout, move_server_clock=False)
 
     assert hits(deleting) == hits(result)
     assert "cannot be moved" in deleting.clock_note
@@ -97,7 +100,7 @@ def test_the_server_counted_what_the_library_declared(result: Result) -> None:
 
 
 def test_layouts_differ_in_bytes_and_in_nothing_else() -> None:
-    one, other = (virtual.run(scenarios.load("small"), seed=3, layout=layout) for layout in ("hash", "keys"))
+    one, other = (virtual.run(SMALL, seed=3, layout=layout) for layout in ("hash", "keys"))
 
     assert hits(one) == hits(other)
     assert one.memory[-1].used_bytes < other.memory[-1].used_bytes
@@ -144,17 +147,20 @@ def test_warming_everything_computes_more_for_the_same_hits() -> None:
 # -- the command -----------------------------------------------------------------------------------------------
 
 
-def loadtest(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[2])
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "loadtest", "validate", *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": root},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=False,
-        **options,
     )
+
+
+def into(folder: Path) -> list[str]:
+    return ["--report", str(folder)]
 
 
 class _Links(HTMLParser):
@@ -169,7 +175,7 @@ class _Links(HTMLParser):
 
 
 def test_a_pass_prints_a_table_and_writes_a_report(tmp_path: Path) -> None:
-    run = loadtest("--scenario", "small", "--users", "1000", cwd=tmp_path)
+    run = python("-m", "loadtest", "validate", "--scenario", "small", "--users", "1000", cwd=tmp_path)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
@@ -187,20 +193,18 @@ def test_a_pass_prints_a_table_and_writes_a_report(tmp_path: Path) -> None:
     assert links.outside == []
 
 
-def test_a_missed_target_is_exit_code_3(tmp_path: Path) -> None:
-    run = loadtest("--scenario", "sceptical", "--users", "500", "--days", "8", "--json", cwd=tmp_path)
+def test_a_missed_target_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["validate", "--scenario", "sceptical", "--users", "500", "--days", "8", "--json", *into(tmp_path)])
 
-    document = json.loads(run.stdout)
+    document = json.loads(capsys.readouterr().out)
     verdicts = {c["name"]: c["verdict"] for c in document["classes"]}
-    assert run.returncode == document["exit_code"] == 3
+    assert code == document["exit_code"] == 3
     assert verdicts["match"] == verdicts["company"] == "FAIL"
 
 
-def test_too_few_samples_are_exit_code_5(tmp_path: Path) -> None:
-    run = loadtest("--scenario", "small", "--users", "20", "--days", "1", cwd=tmp_path)
-
-    assert run.returncode == 5
-    assert "UNDECIDED" in run.stdout
+def test_too_few_samples_are_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--scenario", "small", "--users", "20", "--days", "1", *into(tmp_path)]) == 5
+    assert "UNDECIDED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -213,29 +217,23 @@ def test_too_few_samples_are_exit_code_5(tmp_path: Path) -> None:
         (["--report", "/proc/report"], 1, "cannot be written to /proc/report"),
     ],
 )
-def test_wrong_input_is_one_sentence(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    run = loadtest(*arguments, cwd=tmp_path)
+def test_wrong_input_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert main(["validate", *into(tmp_path), *arguments]) == code
 
-    assert run.returncode == code
-    assert message in run.stderr
-    assert run.stderr.count("\n") == 1
-    assert run.stdout == ""
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
 
 
 def test_ctrl_c_stops_the_server_and_says_so(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTED_HALFWAY],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    out, err = process.communicate()
+    run = python("-c", _INTERRUPTED_HALFWAY, cwd=tmp_path)
 
-    assert process.returncode == 1
-    assert err == "loadtest: interrupted; the server is stopped and no report was written.\n"
-    folder = Path(out.strip())
+    assert run.returncode == 1
+    assert run.stderr == "loadtest: interrupted; the server is stopped and no report was written.\n"
+    folder = Path(run.stdout.strip())
     assert folder.name.startswith("valkey-")
     assert not folder.exists()
 
@@ -256,7 +254,8 @@ def interrupted(self, progress, *rest):
             os.kill(os.getpid(), {int(signal.SIGINT)})
     run(self, at_half)
 virtual._Driver.run = interrupted
-sys.exit(main(["validate", "--scenario", "small"]))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
+sys.exit(main(["validate", "--scenario", "small", "--users", "100", "--days", "1"]))
 """
 
 
@@ -265,14 +264,7 @@ def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
         f"os.kill(os.getpid(), {int(signal.SIGINT)})", "self.pipeline._socket.shutdown(2)"
     )
 
-    run = subprocess.run(
-        [sys.executable, "-c", killed],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = python("-c", killed, cwd=tmp_path)
 
     assert run.returncode == 1
     assert run.stderr.startswith("loadtest: the server went away: ")

@@ -63,6 +63,13 @@ def killed_at_user_1(user_id, job_ids):  # the last one: the others were seen lo
     return score(user_id, job_ids)
 """
 
+KILLED = """
+from scripts.warm_popular_jobs import main
+from tests import patient
+patient.wait_long()
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[Valkey]:
@@ -181,7 +188,7 @@ def test_a_killed_run_is_taken_up_where_it_was(
             "INSERT INTO users SELECT n, now() - n * interval '1 s' FROM generate_series(11, 2500) n"
         )
     killed = subprocess.run(
-        [sys.executable, "-m", "scripts.warm_popular_jobs", "own_scores:killed_at_user_1", "--scores-per-second", "0"],
+        [sys.executable, "-c", KILLED, "own_scores:killed_at_user_1", "--scores-per-second", "0"],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"},
         capture_output=True,
         check=False,
