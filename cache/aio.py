@@ -240,7 +240,7 @@ class AsyncCacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = await self._act(step, compute, operation)
+                    answer = await self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -249,7 +249,8 @@ class AsyncCacheService:
             result: T = done.value
             return result
 
-    async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
+    async def act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return await self._link.send(step.commands, operation)

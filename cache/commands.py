@@ -167,8 +167,8 @@ def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command
     return ("EVALSHA", _HASH["ensure_job_generations"], 1, key, nonce, *jobs)
 
 
-def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, *entries)
+def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: bytes) -> Command:
+    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, entries)
 
 
 def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:

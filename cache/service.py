@@ -297,7 +297,7 @@ class CacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = self._act(step, compute, operation)
+                    answer = self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -306,7 +306,8 @@ class CacheService:
             result: T = done.value
             return result
 
-    def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+    def act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return self._link.send(step.commands, operation)
