@@ -14,7 +14,8 @@ random nonces: one that is lost matches nothing, which is a miss and never a sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from cache import codec, commands, entries, keys, stats
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 MAX_SCORES_PER_USER: Final = 500
 # From this many jobs on, one walk of the whole hash is cheaper for the server than a search for each job.
 _WHOLE_HASH_FROM: Final = 16
+
+
+Deadlines: TypeAlias = "dict[int, tuple[int, bytes] | None]"
 
 
 @dataclass(slots=True)
@@ -79,7 +83,10 @@ class Layout(Protocol):
         now: int,
         stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
-        """Stores scores until `deadline`, and warming's stamp. Raises UncacheableError as `codec.encode_score` does."""
+        """Stores scores until `deadline`, and warming's stamp. Raises UncacheableError as `codec.encode_score` does.
+
+        Of more than `MAX_SCORES_PER_USER` the hash takes the first.
+        """
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         """(whether the write was accepted, keys that it read)."""
@@ -93,10 +100,10 @@ class Layout(Protocol):
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
         """Asks for what `parse_deadlines` wants; `data_reads` keys."""
 
-    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
         """`{job_id: (deadline, job's generation)}` of the scores stored under this generation of the user.
 
-        Expired ones and those of invalidated jobs included.
+        Expired ones and those of invalidated jobs included; None for what a newer release wrote.
         """
 
 
@@ -148,6 +155,14 @@ def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
     return dict(zip(pairs, pairs, strict=True))
 
 
+def _deadlines(stored: Iterable[tuple[int, bytes | None]]) -> Deadlines:
+    deadlines: Deadlines = {}
+    for job_id, raw in stored:
+        if raw is not None and ((head := codec.score_head(raw)) or codec.is_newer(raw)):
+            deadlines[job_id] = head
+    return deadlines
+
+
 class HashLayout:
     """One hash per user."""
 
@@ -195,6 +210,8 @@ class HashLayout:
         stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
         key = keys.match(user_id)
+        if len(scores) > MAX_SCORES_PER_USER:
+            scores = dict(islice(scores.items(), MAX_SCORES_PER_USER))
         fields = entries.pack(scores, job_generations, deadline, {} if stamp is None else {b"w": stamp})
         return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=fields),)
 
@@ -214,14 +231,10 @@ class HashLayout:
         del job_ids
         return commands.hgetall(keys.match(user_id))
 
-    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
         del generation  # the hash holds no other's
         stored = _as_dict(reply)
-        deadlines = {}
-        for job_id, raw in zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True):
-            if raw is not None and (head := codec.score_head(raw)):
-                deadlines[job_id] = head
-        return deadlines
+        return _deadlines(zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True))
 
 
 class KeysLayout:
@@ -302,12 +315,9 @@ class KeysLayout:
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
         return commands.mget([keys.match_score(user_id, job_id) for job_id in job_ids])
 
-    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> dict[int, tuple[int, bytes]]:
-        deadlines = {}
-        for job_id, raw in zip(job_ids, reply, strict=True):
-            if raw is not None and raw.endswith(generation) and (head := codec.score_head(raw)):
-                deadlines[job_id] = head
-        return deadlines
+    def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
+        stored = zip(job_ids, reply, strict=True)
+        return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and raw.endswith(generation))
 
 
 LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}

@@ -265,12 +265,14 @@ class Warmer:
         plans = []
         for (user, generation), reply in zip(users, replies, strict=True):
             keep_from = now + ttl_s // 2
+            stored = layout.parse_deadlines(jobs, generation, reply)
+            newer = {job for job, head in stored.items() if head is None}
             kept = {
-                job: deadline
-                for job, (deadline, stamp) in layout.parse_deadlines(jobs, generation, reply).items()
-                if deadline > keep_from and stamp == generations[job]
+                job: head[0]
+                for job, head in stored.items()
+                if head is not None and head[0] > keep_from and head[1] == generations[job]
             }
-            wanted = [job for job in jobs if job not in kept]
+            wanted = [job for job in jobs if job not in kept and job not in newer]
             due = min(kept.values(), default=now + ttl_s)
             plans.append(_Plan(user, generation, wanted, now + ttl_s, due))
         return plans

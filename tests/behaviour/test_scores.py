@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cache
+from cache import codec
+from cache.layouts import MAX_SCORES_PER_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,6 +257,44 @@ def test_a_newer_release_s_score_is_a_miss_and_stays(service: Any, raw: redis.Re
 
     stored = raw.hget(f"match:{USER}", str(JOB)) if layout == "hash" else raw.get(f"match:{USER}:{JOB}")
     assert stored == newer
+
+
+@pytest.mark.parametrize("layout", ["hash"])
+@pytest.mark.parametrize("others", [0, 200], ids=["a large write", "a small write"])
+def test_a_write_takes_for_newer_what_the_decoder_does(service: Any, raw: redis.Redis, others: int) -> None:
+    """Nobody has read them before, and their next four bytes are no deadline."""
+    service.set_match_scores(USER, dict.fromkeys([300, *range(1_000, 1_000 + others)], PACKED))
+    stored: dict[Any, Any] = {str(head): bytes([head]) + b"\0\0\0\0 and more" for head in range(40)}
+    raw.hset(f"match:{USER}", mapping=stored)
+
+    assert service.set_match_scores(USER, dict.fromkeys(range(40), PACKED))
+
+    kept = {head for head in range(40) if raw.hget(f"match:{USER}", str(head)) == stored[str(head)]}
+    assert kept == {head for head in range(40) if codec.is_newer(bytes([head]))}
+
+
+@pytest.mark.parametrize("layout", ["hash"])
+def test_what_a_newer_release_wrote_is_not_trimmed(service: Any, raw: redis.Redis) -> None:
+    service.set_match_scores(USER, dict.fromkeys(range(490), PACKED))
+    newer: dict[Any, Any] = {str(job): b"\x05\0\0\0\0" for job in range(1_000, 1_009)}
+    raw.hset(f"match:{USER}", mapping=newer)
+
+    service.set_match_scores(USER, dict.fromkeys(range(2_000, 2_200), PACKED))
+
+    fields = set(raw.hkeys(f"match:{USER}")) - {b"g"}
+    assert len(fields) == MAX_SCORES_PER_USER
+    assert fields > {name.encode() for name in newer} | {b"%d" % job for job in range(2_000, 2_200)}
+
+
+@pytest.mark.parametrize("layout", ["hash"])
+@pytest.mark.parametrize("before", [0, 450])
+def test_a_user_s_hash_stays_packed_whatever_is_written_at_once(service: Any, raw: redis.Redis, before: int) -> None:
+    service.match_scores(USER, range(before), lambda jobs: dict.fromkeys(jobs, PACKED))
+
+    service.match_scores(USER, range(1_000, 1_600), lambda jobs: dict.fromkeys(jobs, PACKED))
+
+    assert raw.object("encoding", f"match:{USER}") == b"listpack"
+    assert set(service.get_match_scores(USER, range(1_000, 1_600))) == set(range(1_000, 1_500))
 
 
 def test_the_counts_are_the_lookups_and_the_server_agrees(service: Any, raw: redis.Redis) -> None:

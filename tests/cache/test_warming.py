@@ -65,6 +65,26 @@ def test_an_updated_job_is_computed_again(cache: CacheService, warmer: Warmer) -
     assert run(cache, warmer).computed == 3
 
 
+def test_what_a_newer_release_wrote_stays_and_is_not_computed(
+    cache: CacheService, warmer: Warmer, client: redis.Redis
+) -> None:
+    run(cache, warmer)
+    generation: Any = b"" if cache.flows.layout.in_hash else client.get("match:1")
+    newer = b"\x05\0\0\0\0 of a later release" + generation
+    if cache.flows.layout.in_hash:
+        client.hset("match:1", "7", newer)
+    else:
+        client.set("match:1:7", newer)
+    client.delete("job:generations")
+
+    counts = run(cache, Warmer(cache.flows))
+
+    assert counts.computed == 299
+    stored = client.hget("match:1", "7") if cache.flows.layout.in_hash else client.get("match:1:7")
+    assert stored == newer
+    assert cache.get_match_scores(1, JOBS) == scores([job for job in JOBS if job != 7])
+
+
 def test_an_invalidated_user_is_computed_again(cache: CacheService, warmer: Warmer) -> None:
     run(cache, warmer)
     cache.invalidate_user_matches(2)
