@@ -218,9 +218,9 @@ def _show(options: argparse.Namespace) -> int:
         raise common.UsageError(f"the URL of the cache cannot be used: {error}.") from None
     except redis.exceptions.AuthenticationError as error:
         hint = " Whose AWS keys are these? They need the policy operator_policy_arn." if options.outputs else ""
-        raise common.ScriptError(f"the cache refused the sign-in: {error}.{hint}") from None
+        raise common.ScriptError(f"the cache refused the sign-in: {str(error).rstrip('.')}.{hint}") from None
     except redis.exceptions.RedisError as error:
-        raise common.ScriptError(f"the cache could not be asked: {error}.") from None
+        raise common.ScriptError(f"the cache could not be asked: {str(error).rstrip('.')}.") from None
     growth = grown(report, earlier) if earlier else None
     if options.json:
         print(json.dumps(asdict(report) | {"growth": growth}, indent=2))
