@@ -19,10 +19,10 @@ APPLICATION_COMMANDS: Final = tuple(sorted({*COMMANDS, *CONNECTION_COMMANDS}))
 LOAD_TEST_COMMANDS: Final = (*CONNECTION_COMMANDS, "flushall", "info")
 
 # Reading without what can stop the server: KEYS and SORT are both reading and dangerous. INFO is dangerous only
-# because it tells much.
+# because it tells much. A replica in cluster mode is read by nobody who has not sent READONLY.
 OPERATOR_RULES: Final = (
     "on ~* -@all +@read -@dangerous +auth +client|setinfo +client|setname +cluster|shards +cluster|slots "
-    "+dbsize +hello +info +ping"
+    "+dbsize +hello +info +ping +readonly"
 )
 
 _PATTERN: Final = re.compile(r"[a-z][a-z0-9_-]*:[^\s~%&+]+")

@@ -1,9 +1,9 @@
 """What the cache holds by type, by sampling; evictions and the slow log.
 
 Asks for random keys, a bounded number of them, and never walks the keyspace. Contents are not read. With the stack's
-outputs it signs in at the reader endpoint as the operator, by IAM; in cluster mode it reports on one node. With a URL
-it goes there, and leaves a primary alone that has replicas. A password belongs into the variable CACHE_URL, which is
-not printed.
+outputs it signs in at the reader endpoint as the operator, by IAM; outputs of `python -m local` do as well. With a URL
+it goes there. In cluster mode it asks one replica of each shard and reports their sum. A primary that has replicas is
+left alone. A password belongs into the variable CACHE_URL, which is not printed.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ class Slow:
 
 @dataclass(frozen=True)
 class Report:
-    """One server. `slow` is None where the user may not read it."""
+    """One server, or one of each shard. `slow` is None where the user may not read it."""
 
     taken_at: int
     role: str
+    shards: int
     entries: int
     used_bytes: int
     maxmemory_bytes: int
@@ -94,13 +95,14 @@ def take(client: redis.Redis, *, sample: int, now: int) -> Report:
         info |= client.info(section)
     if info["role"] == "master" and info.get("connected_slaves"):
         raise common.UsageError(
-            f"this is a primary with {info['connected_slaves']} replica(s); give the reader endpoint "
-            "(the stack's output reader_endpoint)."
+            f"this is a primary with {info['connected_slaves']} replica(s); give one of them: "
+            "the reader endpoint (the stack's output reader_endpoint), or a replica's URL."
         )
     entries = int(client.dbsize())
     return Report(
         taken_at=now,
         role="primary" if info["role"] == "master" else "replica",
+        shards=1,
         entries=entries,
         used_bytes=info["used_memory"],
         maxmemory_bytes=info["maxmemory"],
@@ -109,6 +111,41 @@ def take(client: redis.Redis, *, sample: int, now: int) -> Report:
         uptime_s=info["uptime_in_seconds"],
         sizes=_sizes(list(_sampled(client, sample if entries else 0)), entries),
         slow=_slow(client),
+    )
+
+
+def summed(reports: list[Report]) -> Report:
+    """One report of all shards from one of each."""
+    found = [size for report in reports for size in report.sizes]
+    by_kind = {kind: [size for size in found if size.kind == kind] for kind in (*_KINDS, _OTHER)}
+    logs = [report.slow for report in reports if report.slow is not None]
+    return Report(
+        taken_at=reports[0].taken_at,
+        role=" or ".join(sorted({report.role for report in reports})),
+        shards=len(reports),
+        entries=sum(report.entries for report in reports),
+        used_bytes=sum(report.used_bytes for report in reports),
+        maxmemory_bytes=sum(report.maxmemory_bytes for report in reports),
+        evicted=sum(report.evicted for report in reports),
+        expired=sum(report.expired for report in reports),
+        uptime_s=max(report.uptime_s for report in reports),
+        sizes=[_added(sizes) for sizes in by_kind.values() if sizes],
+        slow=sorted((entry for log in logs for entry in log), key=lambda entry: -entry.at)[:_SLOW_ENTRIES]
+        if logs
+        else None,
+    )
+
+
+def _added(sizes: list[Size]) -> Size:
+    """One kind, of which each shard was sampled by itself."""
+    entries, total = sum(size.entries for size in sizes), sum(size.total_bytes for size in sizes)
+    return Size(
+        kind=sizes[0].kind,
+        sampled=sum(size.sampled for size in sizes),
+        entries=entries,
+        margin=round(math.hypot(*(size.margin for size in sizes))),
+        mean_bytes=total / entries if entries else 0.0,
+        total_bytes=total,
     )
 
 
@@ -176,12 +213,14 @@ def _show(options: argparse.Namespace) -> int:
         except (OSError, ValueError) as error:
             raise common.UsageError(f"--since {options.since} cannot be read: {error}.") from None
     try:
-        with _client(options) as client:
-            report = take(client, sample=options.sample, now=int(time.time()))
+        report = _report(_connection(options), sample=options.sample, now=int(time.time()))
     except ValueError as error:
         raise common.UsageError(f"the URL of the cache cannot be used: {error}.") from None
+    except redis.exceptions.AuthenticationError as error:
+        hint = " Whose AWS keys are these? They need the policy operator_policy_arn." if options.outputs else ""
+        raise common.ScriptError(f"the cache refused the sign-in: {str(error).rstrip('.')}.{hint}") from None
     except redis.exceptions.RedisError as error:
-        raise common.ScriptError(f"the cache could not be asked: {error}.") from None
+        raise common.ScriptError(f"the cache could not be asked: {str(error).rstrip('.')}.") from None
     growth = grown(report, earlier) if earlier else None
     if options.json:
         print(json.dumps(asdict(report) | {"growth": growth}, indent=2))
@@ -190,33 +229,72 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _client(options: argparse.Namespace) -> redis.Redis:
+def _report(connection: dict[str, Any], *, sample: int, now: int) -> Report:
+    """Of the server at this connection, or of all shards if it is one of a cluster's."""
+    with _open(connection) as client:
+        if not client.info("cluster")["cluster_enabled"]:
+            return take(client, sample=sample, now=now)
+        readers = _readers(client, connection.get("host", "localhost"))
+    reports = []
+    for host, port in readers:
+        with _open(connection | {"host": host, "port": port, "redis_connect_func": _ask_to_read}) as reader:
+            reports.append(take(reader, sample=-(-sample // len(readers)), now=now))
+    return summed(reports)
+
+
+def _readers(client: Any, asked: str) -> list[tuple[str, int]]:
+    """Of each shard the first replica that it has, else its primary."""
+    by_primary = {}
+    for _first, _last, primary, *replicas in client.execute_command("CLUSTER", "SLOTS"):
+        host, port = (replicas or [primary])[0][:2]
+        # No name means the one by which it was asked.
+        by_primary[primary[2]] = (host.decode() if host else asked, port)
+    return list(by_primary.values())
+
+
+def _ask_to_read(connection: Any) -> None:
+    """In a cluster a replica sends everybody to its primary who has not said that he only reads."""
+    connection.on_connect()
+    connection.send_command("READONLY")
+    connection.read_response()
+
+
+def _open(connection: dict[str, Any]) -> Any:
+    return redis.Redis.from_pool(redis.ConnectionPool(**connection))
+
+
+def _connection(options: argparse.Namespace) -> dict[str, Any]:
+    """What a connection is made of."""
+    limits = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
     if not options.outputs:
         url = options.url or os.environ.get("CACHE_URL")
         if not url:
             raise common.UsageError("give --outputs, --url, or set CACHE_URL.")
-        return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        return {**limits, **redis.connection.parse_url(url)}  # type: ignore[no-untyped-call]
     outputs = common.stack_outputs(options.outputs)
     lacking = {"operator_user_name", "replication_group_id", "region", "cache_endpoint", "port"} - outputs.keys()
     if lacking:
         raise common.UsageError(f"--outputs {options.outputs} lacks {', '.join(sorted(lacking))}.")
-    return redis.Redis(
-        host=outputs.get("reader_endpoint") or outputs["cache_endpoint"],
-        port=outputs["port"],
-        ssl=True,
-        credential_provider=IamCredentials(
+    # On one machine the nodes have one address, each a port, and an authority of their own; the first is a primary.
+    local = outputs.get("local", {})
+    return {
+        "connection_class": redis.SSLConnection,
+        "host": outputs.get("reader_endpoint") or outputs["cache_endpoint"],
+        "port": local["ports"][-1] if local.get("ports") else outputs["port"],
+        "ssl_ca_certs": local.get("ca_file"),
+        "credential_provider": IamCredentials(
             outputs["operator_user_name"], outputs["replication_group_id"], outputs["region"]
         ),
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-    )
+        **limits,
+    }
 
 
 def _print(report: Report, growth: dict[str, float] | None) -> None:
     console = Console(highlight=False)
     full = f" of {report.maxmemory_bytes / 1e6:,.0f} MB" if report.maxmemory_bytes else ""
+    where = f"A {report.role}" if report.shards == 1 else f"{report.shards} shards, each by a {report.role}"
     console.print(
-        f"A {report.role}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; "
+        f"{where}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; "
         f"{report.evicted:,} evicted and {report.expired:,} expired in {report.uptime_s / 3600:,.1f} h"
     )
     table = Table(box=None, pad_edge=False)
@@ -250,7 +328,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = common.parser("cache_report", __doc__, _EXIT_CODES)
     add = parser.add_argument
     add("--outputs", type=Path, metavar="FILE", help="what `pulumi stack output --json` printed")
-    add("--url", help="instead: redis:// or rediss:// of a replica (default: the variable CACHE_URL)")
+    add(
+        "--url",
+        help="instead: redis:// or rediss:// of a replica, or of a cluster's node (default: the variable CACHE_URL)",
+    )
     add("--sample", type=common.from_number(100, 100_000), default=2_000, help="keys to look at (default: 2000)")
     add("--since", type=Path, metavar="FILE", help="an earlier report of --json, to tell the growth")
     add("--json", action="store_true", help="print JSON instead of the table")

@@ -196,7 +196,7 @@ def _target(settings: Settings, name: str | None) -> NodeType:
     if name is None:
         return max(allowed.values(), key=lambda node: node.usable_bytes)
     if name not in allowed:
-        raise common.UsageError(f"--to {name} is not larger than the stack's {own.name}; give {' or '.join(allowed)}.")
+        raise common.UsageError(f"--to {name} is no growth for {own.name}; allowed: {', '.join(allowed)}.")
     return allowed[name]
 
 

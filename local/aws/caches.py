@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -26,7 +27,7 @@ from local.tls_front import TlsFront
 from local.valkey import HOST, Valkey, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
     from pathlib import Path
 
     from local.aws.kinds import Record
@@ -43,6 +44,7 @@ _ADMINISTRATOR: Final = "local-administrator"
 _NOT_SET: Final = frozenset({"cluster-enabled", "reserved-memory-percent"})
 # One parameter of ElastiCache is a part of one of the engine's.
 _RENAMED: Final = {"client-output-buffer-limit-normal-hard-limit": ("client-output-buffer-limit", "normal {} 0 0")}
+_PATIENCE_S: Final = 60
 # A primary waits 5 s for more replicas otherwise.
 _REPLICATES_AT_ONCE: Final = ("--repl-diskless-sync-delay", "0")
 
@@ -270,6 +272,12 @@ class _Group:
             for front_port, port in public.items():
                 with self._administrator(port) as client:
                     client.config_set("cluster-announce-client-port", str(front_port))
+            for port in ports:
+                with self._administrator(port) as client:
+                    _wait_for(
+                        partial(_knows, client, public.keys()),
+                        "a node of the cluster did not learn the others' ports",
+                    )
         return front
 
     def _administrator(self, port: int) -> Any:
@@ -304,7 +312,7 @@ class _Group:
             front = self._open([port], wanted, stack)
             with self._administrator(port) as client:
                 client.execute_command("REPLICAOF", HOST, self.ports[0])
-                _wait_for_sync(client)
+                _wait_for(partial(_is_in_sync, client), "a replica did not get the primary's data")
             self._replicas.append(_Replica(port, front, stack.pop_all()))
             self.ports.append(port)
 
@@ -363,13 +371,20 @@ class _Group:
         return IamAccess(wanted.id, wanted.region, self._access_keys, users)
 
 
-def _wait_for_sync(client: Any) -> None:
-    """Until the replica has the primary's data. Replication has no event to wait for but the replica's own report."""
-    give_up_at = time.monotonic() + 60
-    while True:
-        info: Any = client.info("replication")
-        if info.get("master_link_status") == "up":
-            return
+def _knows(client: Any, ports: Set[int]) -> bool:
+    """Whether this node of a cluster sends its clients to just these ports."""
+    slots: Any = client.execute_command("CLUSTER", "SLOTS")
+    return {node[1] for _first, _last, *nodes in slots for node in nodes} == ports
+
+
+def _is_in_sync(client: Any) -> bool:
+    return bool(client.info("replication").get("master_link_status") == "up")
+
+
+def _wait_for(condition: Callable[[], bool], otherwise: str) -> None:
+    """Nodes tell each other by their own timers, and nobody of it: there is no event to wait for."""
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while not condition():
         if time.monotonic() > give_up_at:
-            raise RefusedError("a replica did not get the primary's data within 60 s.")
+            raise RefusedError(f"{otherwise} within {_PATIENCE_S} s.")
         time.sleep(0.01)

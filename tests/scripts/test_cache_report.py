@@ -1,17 +1,20 @@
-"""cache_report on a real primary with a real replica."""
+"""cache_report on a real primary with a real replica, and on a real cluster."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from cache import CacheService
+from infra import access
+from local.cluster import ValkeyCluster
 from local.valkey import HOST, Valkey
 from scripts import cache_report, common
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +33,24 @@ def primary() -> Iterator[Valkey]:
 @pytest.fixture(scope="module")
 def replica(primary: Valkey) -> Iterator[Valkey]:
     with Valkey("--replicaof", HOST, str(primary.port)) as server:
-        with redis.Redis.from_url(primary.socket_url, socket_timeout=60) as source:
-            source.set("ijp:0", b"x", ex=1_000)
-            # Answers when the replica has what was written before.
-            assert source.wait(1, 50_000) == 1
+        with redis.Redis.from_url(server.socket_url) as client:
+            until(lambda: client.info("replication")["master_link_status"] == "up", timeout_s=60)
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyCluster]:
+    """As in a stack the operator may do what its rules say, and nobody else gets in by that name."""
+    with ValkeyCluster(shards=2, replicas=1) as running:
+        for node in running.nodes:
+            client: Any = node.client
+            client.execute_command("ACL", "SETUSER", "operator", ">secret", *access.OPERATOR_RULES.split())
+        with redis.RedisCluster.from_url(running.url) as everywhere:
+            for user in range(200):
+                everywhere.set(f"user:{user}:session", "x" * 100)
+        for primary in running.primaries:
+            assert primary.client.wait(1, 50_000) == 1
+        yield running
 
 
 def fill(server: Valkey) -> None:
@@ -85,7 +101,65 @@ def test_primary_with_replicas_is_left_alone(
 ) -> None:
     assert cache_report.main(["--url", primary.url]) == 2
 
-    assert "give the reader endpoint" in capsys.readouterr().err
+    assert "the reader endpoint" in capsys.readouterr().err
+
+
+def test_cluster_is_reported_as_the_sum_of_its_shards_each_by_a_replica(
+    cluster: ValkeyCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_report, "_TIMEOUT_S", 60)
+    before = [commands_of(primary.client).get("randomkey", 0) for primary in cluster.primaries]
+
+    # Whichever node it is told of: here a primary, and a replica of the other shard.
+    for node in (cluster.primaries[0], cluster.replicas[1][0]):
+        assert cache_report.main(["--url", f"redis://operator:secret@{HOST}:{node.port}", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        sizes = {size["kind"]: size for size in report["sizes"]}
+        assert (report["shards"], report["role"], report["entries"]) == (2, "replica", 200)
+        assert (sizes["session"]["entries"], sizes["session"]["margin"]) == (200, 0)
+        assert sizes["session"]["sampled"] == 2_000
+        assert sizes["session"]["total_bytes"] == pytest.approx(200 * sizes["session"]["mean_bytes"], rel=0.01)
+
+    assert [commands_of(primary.client).get("randomkey", 0) for primary in cluster.primaries] == before
+
+
+def test_shards_without_replicas_are_asked_themselves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_report, "_TIMEOUT_S", 60)
+    with ValkeyCluster(shards=1) as alone:
+        alone.primaries[0].client.set("ijp:1", "x")
+
+        assert cache_report.main(["--url", alone.url]) == 0
+
+    assert "A primary: 1 keys" in capsys.readouterr().out
+
+
+def test_sum_of_shards_adds_what_each_counted() -> None:
+    shard = cache_report.Report(
+        taken_at=NOW, role="replica", shards=1, entries=10, used_bytes=100, maxmemory_bytes=1_000, evicted=2,
+        expired=3, uptime_s=60, sizes=[cache_report.Size("match", 5, 6, 3, 10.0, 60)],
+        slow=[cache_report.Slow(NOW - 5, 12_000, "HGETALL")],
+    )  # fmt: skip
+    other = replace(
+        shard,
+        role="primary",
+        uptime_s=90,
+        sizes=[cache_report.Size("match", 5, 2, 4, 30.0, 60), cache_report.Size("leases", 1, 1, 1, 50.0, 50)],
+        slow=[cache_report.Slow(NOW - 1, 11_000, "GET")],
+    )
+
+    both = cache_report.summed([shard, other])
+
+    assert (both.role, both.shards, both.entries, both.used_bytes) == ("primary or replica", 2, 20, 200)
+    assert (both.maxmemory_bytes, both.evicted, both.expired, both.uptime_s) == (2_000, 4, 6, 90)
+    # Errors of independent samples add up by their squares.
+    assert both.sizes == [
+        cache_report.Size("match", 10, 8, 5, 15.0, 120),
+        cache_report.Size("leases", 1, 1, 1, 50.0, 50),
+    ]
+    assert [entry.command for entry in both.slow or []] == ["GET", "HGETALL"]
+    assert cache_report.summed([replace(shard, slow=None)]).slow is None
 
 
 def test_slow_log_names_commands_without_arguments(primary: Valkey) -> None:
@@ -151,7 +225,9 @@ def test_wrong_usage_and_an_unreachable_server_are_told(
     assert cache_report.main(["--url", "http://x"]) == 2
     assert "cannot be used" in capsys.readouterr().err
     assert cache_report.main(["--url", f"unix://{tmp_path}/nobody"]) == 1
-    assert "could not be asked" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "could not be asked" in told
+    assert not told.rstrip().endswith("..")
     (tmp_path / "no.json").write_text("{}")
     assert cache_report.main(["--url", "redis://127.0.0.1:1", "--since", str(tmp_path / "none.json")]) == 2
     assert "--since" in capsys.readouterr().err
@@ -169,11 +245,10 @@ def test_outputs_sign_the_operator_in_at_the_reader(tmp_path: Path) -> None:
     }
     file.write_text(json.dumps(outputs))
 
-    with cache_report._client(cache_report._parser().parse_args(["--outputs", str(file)])) as client:
-        options = client.connection_pool.connection_kwargs
-        assert client.connection_pool.connection_class is redis.SSLConnection
+    connection = cache_report._connection(cache_report._parser().parse_args(["--outputs", str(file)]))
 
-    assert (options["host"], options["port"]) == ("replica.example", 6379)
-    assert options["credential_provider"].user == "roleferry-prod-operator"
+    assert connection["connection_class"] is redis.SSLConnection
+    assert (connection["host"], connection["port"]) == ("replica.example", 6379)
+    assert connection["credential_provider"].user == "roleferry-prod-operator"
     file.write_text(json.dumps({"port": 6379}))
     assert cache_report.main(["--outputs", str(file)]) == 2

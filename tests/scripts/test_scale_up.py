@@ -111,7 +111,7 @@ def test_where_no_larger_node_helps_shards_are_named(
 def test_smaller_node_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
     assert scale_up.main(["--stack", "scale-up", "--to", MEDIUM.name]) == 2
 
-    assert "give cache.m6g.large" in capsys.readouterr().err
+    assert "allowed: cache.m6g.large." in capsys.readouterr().err
 
 
 @pytest.fixture

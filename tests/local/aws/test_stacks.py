@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -14,12 +15,14 @@ from cache.elasticache import IamCredentials
 from cache.nodes import NODE_TYPES
 from infra import access
 from local.aws.cloud import RefusedError
+from scripts import cache_report
 from tests.infra import stack
 from tests.local.aws.conftest import ACCESS_KEYS, running
 from tests.local.aws.engine import Engine, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from infra.translations.base import Call
     from tests.infra.stack import Declared
@@ -97,7 +100,13 @@ NOTHING = {
 
 @pytest.mark.parametrize("name", stack.STACKS)
 def test_a_stack_comes_up_as_declared_stays_and_goes(
-    name: str, local_aws: LocalAws, engine_of: Callable[[str], Engine], stacks: dict[str, Declared]
+    name: str,
+    local_aws: LocalAws,
+    engine_of: Callable[[str], Engine],
+    stacks: dict[str, Declared],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     engine = engine_of(name)
 
@@ -106,6 +115,13 @@ def test_a_stack_comes_up_as_declared_stays_and_goes(
     engine.up({"protectData": False})
     assert seen(local_aws) == declared_as_seen(stacks[name])
     assert_servers_are_as_declared(local_aws, stacks[name])
+    monkeypatch.setattr(cache_report, "_TIMEOUT_S", 60)
+    with monkeypatch.context() as environment:
+        for variable, value in session_keys().items():
+            environment.setenv(variable, value)
+        assert cache_report.main(["--json", "--outputs", str(written_outputs(local_aws, engine, tmp_path))]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["role"], report["shards"]) == ("replica", stacks[name].settings.shards)
     engine.up({"protectData": False})
     assert engine.steps == []
     assert engine.refresh() == {}
@@ -114,6 +130,19 @@ def test_a_stack_comes_up_as_declared_stays_and_goes(
     assert seen(local_aws) == NOTHING
     assert len(local_aws.resources) == 0
     assert local_aws.caches.endpoints() == {}
+
+
+def written_outputs(aws: LocalAws, engine: Engine, folder: Path) -> Path:
+    """What `python -m local outputs --json` prints, as far as scripts read it."""
+    group = aws.caches.endpoints()[engine.outputs["replication_group_id"]]
+    file = folder / "outputs.json"
+    file.write_text(json.dumps(engine.outputs | {"local": group}))
+    return file
+
+
+def session_keys() -> dict[str, str]:
+    ((key, secret),) = ACCESS_KEYS.items()
+    return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
 
 
 def let_in(aws: LocalAws, engine: Engine, region: str) -> set[tuple[str, int]]:
