@@ -6,15 +6,15 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cache.async_link import AsyncPool, Deadline, own_deadlines, read_reply
+from cache.async_link import AsyncPool, Deadline, own_deadlines
 from cache.cluster import Router
-from cache.link import DEADLINE_S, pack
+from cache.link import DEADLINE_S
 from cache.replies import NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from cache.async_link import Connection
+    from cache.async_wire import AsyncWire
     from cache.cluster import Answers, Round, Shards
     from cache.commands import Command, Reply, Unavailable
     from cache.gate import Gate, Operation
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class _Node:
     """The connections to one server, and the gate before them."""
 
-    def __init__(self, make: Callable[[], Connection], size: int, new_gate: Callable[..., Gate]) -> None:
+    def __init__(self, make: Callable[[], Any], size: int, new_gate: Callable[..., Gate]) -> None:
         self.gate = new_gate(on_failure=self._failed)
         self.pool = AsyncPool(make, size, self.gate.is_safe_to_reconnect)
         self.has_failed = False
@@ -38,7 +38,7 @@ class AsyncClusterLink:
 
     def __init__(
         self,
-        connection_class: Callable[..., Connection],
+        connection_class: Callable[..., Any],
         options: Mapping[str, Any],
         *,
         shards: Shards,
@@ -77,42 +77,42 @@ class AsyncClusterLink:
     async def _exchange(self, asked: Round, operation: Operation) -> Answers:
         """Writes to each node, then reads from each: they work at the same time."""
         answers: Answers = {}
-        taken: dict[Address, tuple[AsyncPool, Connection]] = {}
+        taken: dict[Address, tuple[AsyncPool, AsyncWire]] = {}
         try:
             for address, batch in asked.items():
                 error = await self._write(address, batch, taken, operation)
                 if error is not None:
                     answers[address] = error
-            for address, (_, connection) in taken.items():
+            for address, (_, wire) in taken.items():
                 if address not in answers:
-                    answers[address] = await _read_all(connection, len(asked[address]), operation)
+                    answers[address] = await _receive(wire, operation)
         except BaseException:
-            for pool, connection in taken.values():
-                await pool.drop(connection)
+            for pool, wire in taken.values():
+                await pool.drop(wire)
             raise
         to_drop = []
-        for address, (pool, connection) in taken.items():
-            if isinstance(answers[address], Exception) or not pool.is_current(connection):
-                to_drop.append((pool, connection))
+        for address, (pool, wire) in taken.items():
+            if isinstance(answers[address], Exception) or not pool.is_current(wire):
+                to_drop.append((pool, wire))
             else:
-                pool.give(connection)
-        for pool, connection in to_drop:
-            await pool.drop(connection)
+                pool.give(wire)
+        for pool, wire in to_drop:
+            await pool.drop(wire)
         return answers
 
     async def _write(
         self,
         address: Address,
         batch: Sequence[Command],
-        taken: dict[Address, tuple[AsyncPool, Connection]],
+        taken: dict[Address, tuple[AsyncPool, AsyncWire]],
         operation: Operation,
     ) -> Exception | None:
         try:
             async with _Left(operation):
                 pool = self._node(address).pool
-                connection = await pool.take()
-                taken[address] = pool, connection
-                await connection.send_packed_command(pack(batch), check_health=False)
+                wire = await pool.take()
+                taken[address] = pool, wire
+                wire.send(batch)
         except TimeoutError as error:
             return error if address in taken else NoConnectionError()
         except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
@@ -149,9 +149,9 @@ class _Left(Deadline):
         await super().__aexit__(*error)
 
 
-async def _read_all(connection: Connection, count: int, operation: Operation) -> list[Reply] | Exception:
+async def _receive(wire: AsyncWire, operation: Operation) -> list[Reply] | Exception:
     try:
         async with _Left(operation):
-            return [await read_reply(connection) for _ in range(count)]
+            return await wire.receive()
     except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
         return error

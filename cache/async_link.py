@@ -6,18 +6,16 @@ import asyncio
 import random
 import time
 from collections import deque
-from contextlib import suppress
 from functools import partial
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
+from cache.async_wire import AsyncWire
 from cache.gate import Gate
-from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S, pack
+from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S
 from cache.pool import CONNECT_AT_ONCE, LIFE_S
 from cache.replies import TROUBLE, NoConnectionError
 
@@ -30,17 +28,19 @@ if TYPE_CHECKING:
     from cache.gate import Operation
     from cache.pending import Pending
 
-Connection = Any  # redis.asyncio.Connection
-
 # A timer this late says that the loop was computing: the reply may have come in the meantime.
 _LOOP_WAS_BUSY_S: Final = 0.02
 
 
 class Deadline:
-    """As asyncio.timeout, but time in which the event loop was busy elsewhere is not held against the server."""
+    """As asyncio.timeout, but where the event loop was busy elsewhere the server has the time once more.
+
+    Only once: a loop that is always busy would wait for a frozen server without end.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._may_extend = True
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
 
@@ -66,7 +66,8 @@ class Deadline:
 
     def _check(self, due: float) -> None:
         now = self._loop.time()
-        if now - due > _LOOP_WAS_BUSY_S:
+        if self._may_extend and now - due > _LOOP_WAS_BUSY_S:
+            self._may_extend = False
             self._start()
         else:
             self._timeout.reschedule(now)
@@ -75,46 +76,46 @@ class Deadline:
 class AsyncPool:
     """As `Pool`, with a task of its own for each connection that is made. For one event loop."""
 
-    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
+    def __init__(self, make: Callable[[], Any], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
         self._make = make
         self._size = size
         self._is_safe_to_reconnect = is_safe_to_reconnect
-        self._idle: deque[Connection] = deque()
-        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._idle: deque[AsyncWire] = deque()
+        self._waiting: deque[asyncio.Future[AsyncWire]] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._alive = self._epoch = 0
 
-    async def take(self) -> Connection:
+    async def take(self) -> AsyncWire:
         """Raises what connecting raised."""
         while self._idle:
-            connection = self._idle.pop()
-            if time.monotonic() > connection.cache_replace_at:
-                await self.drop(connection)
+            wire = self._idle.pop()
+            if time.monotonic() > wire.replace_at:
+                await self.drop(wire)
                 continue
-            if await _is_usable(connection):
-                return connection
-            await self.drop(connection)
+            if wire.is_usable():
+                return wire
+            await self.drop(wire)
             if not self._is_safe_to_reconnect():
                 raise RedisConnectionError("the server has closed the connection")
         return await self._wait()
 
-    def give(self, connection: Connection) -> None:
-        """The connection must be of the present epoch; others are dropped."""
+    def give(self, wire: AsyncWire) -> None:
+        """It must be of the present epoch; others are dropped."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(connection)
+                waiter.set_result(wire)
                 return
-        self._idle.append(connection)
+        self._idle.append(wire)
 
-    def is_current(self, connection: Connection) -> bool:
-        return bool(connection.cache_epoch == self._epoch)
+    def is_current(self, wire: AsyncWire) -> bool:
+        return wire.epoch == self._epoch
 
-    async def drop(self, connection: Connection) -> None:
+    async def drop(self, wire: AsyncWire) -> None:
         """Closes one that must not be used again."""
-        if self.is_current(connection):
+        if self.is_current(wire):
             self._alive -= 1
-        await _end(connection)
+        await wire.close()
         if self._waiting:
             self._connect_one()
 
@@ -123,8 +124,8 @@ class AsyncPool:
         self._epoch += 1
         self._alive = 0
         idle, self._idle = self._idle, deque()
-        for connection in idle:
-            await _end(connection)
+        for wire in idle:
+            await wire.close()
         if self._waiting:
             self._connect_one()
 
@@ -134,8 +135,8 @@ class AsyncPool:
         await self.clear()
         await asyncio.gather(*self._connecting)
 
-    async def _wait(self) -> Connection:
-        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+    async def _wait(self) -> AsyncWire:
+        waiter: asyncio.Future[AsyncWire] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._connect_one()
         try:
@@ -164,27 +165,24 @@ class AsyncPool:
             self._connect_one()
 
     async def _connect(self, epoch: int) -> None:
-        connection = None
+        wire = None
         try:
-            connection = self._make()
-            connection.cache_transport = None
-            connection.cache_epoch = epoch
-            connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
+            wire = AsyncWire(self._make(), epoch=epoch, replace_at=time.monotonic() + random.uniform(*LIFE_S))
             async with Deadline(CONNECT_TIMEOUT_S):
-                await connection.connect()
+                await wire.connect()
         except BaseException as error:
             if epoch == self._epoch:
                 self._alive -= 1
-            if connection is not None:
-                await _end(connection)
+            if wire is not None:
+                await wire.close()
             if not isinstance(error, Exception):
                 raise
             self._refuse_waiting(error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error)))
             return
         if epoch == self._epoch:
-            self.give(connection)
+            self.give(wire)
             return
-        await _end(connection)
+        await wire.close()
 
 
 class AsyncLink:
@@ -192,7 +190,7 @@ class AsyncLink:
 
     def __init__(
         self,
-        connection_class: Callable[..., Connection],
+        connection_class: Callable[..., Any],
         options: Mapping[str, Any],
         *,
         breaker: Breaker,
@@ -243,25 +241,25 @@ class AsyncLink:
         self._has_failed = True
 
     async def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
-        connection = None
+        wire = None
         try:
             async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
-                connection = await self._pool.take()
+                wire = await self._pool.take()
                 try:
-                    await connection.send_packed_command(pack(batch), check_health=False)
-                    answers = [await read_reply(connection) for _ in batch]
+                    wire.send(batch)
+                    answers = await wire.receive()
                 except BaseException:
-                    await self._pool.drop(connection)
+                    await self._pool.drop(wire)
                     raise
                 operation.spent_s += deadline.spent_s
         except TimeoutError:
-            if connection is None:
+            if wire is None:
                 raise NoConnectionError from None
             raise
-        if self._pool.is_current(connection):
-            self._pool.give(connection)
+        if self._pool.is_current(wire):
+            self._pool.give(wire)
         else:
-            await self._pool.drop(connection)
+            await self._pool.drop(wire)
         return answers
 
 
@@ -273,35 +271,4 @@ def own_deadlines(options: Mapping[str, Any]) -> dict[str, Any]:
         "socket_timeout": None,
         "socket_connect_timeout": None,
         "retry": no_retries(NoBackoff(), 0),
-        "redis_connect_func": partial(_on_connect, options.get("redis_connect_func")),
     }
-
-
-async def read_reply(connection: Connection) -> Reply:
-    """The next reply; an error that the server answered is one too."""
-    try:
-        return await connection.read_response()
-    except ResponseError as error:  # an answer like any other: those behind it must be read too
-        return error
-
-
-async def _on_connect(clients_own: Callable[[Connection], Any] | None, connection: Connection) -> None:
-    connection.cache_transport = connection._writer.transport
-    answer = connection.on_connect() if clients_own is None else clients_own(connection)
-    if isawaitable(answer):
-        await answer
-
-
-async def _end(connection: Connection) -> None:
-    if connection.cache_transport is not None:
-        connection.cache_transport.abort()  # under TLS a polite end would wait for the server's part in it
-    with suppress(*TROUBLE):
-        await connection.disconnect(nowait=True)
-
-
-async def _is_usable(connection: Connection) -> bool:
-    """Nothing to read: neither the end of the stream, nor a reply that nobody waited for."""
-    try:
-        return not await connection.can_read()
-    except TROUBLE:
-        return False

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
+# Ten years; more is milliseconds taken for seconds. The deadlines that scores carry reach to 2106.
+MAX_TTL_S: Final = 3650 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class CacheType:
     reason: str
 
     def __post_init__(self) -> None:
-        if self.ttl_s < 1:
-            raise ValueError(f"{self.name}: ttl_s is {self.ttl_s!r}; it must be at least 1 second.")
+        if not 1 <= self.ttl_s <= MAX_TTL_S:
+            raise ValueError(f"{self.name}: ttl_s is {self.ttl_s!r}; it must be from 1 to {MAX_TTL_S} seconds.")
         if not 0 < self.target_hit_rate < 1:
             raise ValueError(
                 f"{self.name}: target_hit_rate is {self.target_hit_rate!r}; it must lie between 0 and 1 (80 % is 0.8)."

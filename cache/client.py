@@ -183,7 +183,7 @@ class Parts:
 
     def after_fork(self) -> None:
         self.stats.reset_lock()
-        self.pending.reset_lock()
+        self.pending.after_fork()
         self.flows.fences.reset_lock()
         self._breaker.reset()
         self.link.reset()

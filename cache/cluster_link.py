@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cache.cluster import Router
-from cache.link import DEADLINE_S, pack, read_reply
+from cache.link import DEADLINE_S
 from cache.pool import Pool
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from cache.cluster import Answers, Round, Shards
     from cache.commands import Command, Reply, Unavailable
     from cache.gate import Gate, Operation
-    from cache.pool import Connection
     from cache.slots import Address
+    from cache.wire import Wire
 
 
 class _Node:
     """The connections to one server, and the gate before them."""
 
-    def __init__(self, make: Callable[[], Connection], size: int, new_gate: Callable[..., Gate]) -> None:
+    def __init__(self, make: Callable[[], Any], size: int, new_gate: Callable[..., Gate]) -> None:
         self.gate = new_gate(on_failure=self._clear)
         self.pool = Pool(make, size, self.gate.is_safe_to_reconnect)
 
@@ -36,7 +36,7 @@ class ClusterLink:
 
     def __init__(
         self,
-        connection_class: Callable[..., Connection],
+        connection_class: Callable[..., Any],
         options: Mapping[str, Any],
         *,
         shards: Shards,
@@ -81,28 +81,31 @@ class ClusterLink:
         began = time.monotonic()
         give_up_at = began + DEADLINE_S - operation.spent_s
         answers: Answers = {}
-        taken: dict[Address, tuple[Pool, Connection]] = {}
+        taken: dict[Address, tuple[Pool, Wire]] = {}
         try:
             for address, batch in asked.items():
                 pool = self._node(address).pool
                 try:
-                    connection = pool.take(give_up_at - time.monotonic())
-                    taken[address] = pool, connection
-                    connection.send_packed_command(pack(batch), check_health=False)
+                    wire = pool.take(give_up_at - time.monotonic())
+                    taken[address] = pool, wire
+                    wire.send(batch, give_up_at - time.monotonic())
                 except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
                     answers[address] = error
-            for address, (_, connection) in taken.items():
+            for address, (_, wire) in taken.items():
                 if address not in answers:
-                    answers[address] = _read_all(connection, len(asked[address]), give_up_at)
+                    try:
+                        answers[address] = wire.receive(len(asked[address]), give_up_at)
+                    except Exception as error:  # noqa: BLE001 - as above
+                        answers[address] = error
         except BaseException:
-            for pool, connection in taken.values():
-                pool.drop(connection)
+            for pool, wire in taken.values():
+                pool.drop(wire)
             raise
-        for address, (pool, connection) in taken.items():
+        for address, (pool, wire) in taken.items():
             if isinstance(answers[address], Exception):
-                pool.drop(connection)
+                pool.drop(wire)
             else:
-                pool.give(connection)
+                pool.give(wire)
         operation.spent_s += time.monotonic() - began
         return answers
 
@@ -119,17 +122,3 @@ class ClusterLink:
     def _close_those_gone(self) -> None:
         for address in self._shards.gone(list(self._nodes)):
             self._nodes.pop(address).pool.clear()
-
-
-def _read_all(connection: Connection, count: int, give_up_at: float) -> list[Reply] | Exception:
-    """A reply that is there is read even where another node has used up the time."""
-    try:
-        replies = []
-        for _ in range(count):
-            left_s = give_up_at - time.monotonic()
-            # The connection's own limit will do where little is spent, and costs nothing.
-            options = {} if left_s > DEADLINE_S * 0.9 else {"timeout": max(left_s, 0.001)}
-            replies.append(read_reply(connection, **options))
-    except Exception as error:  # noqa: BLE001 - the node's gate decides what it means
-        return error
-    return replies

@@ -5,9 +5,12 @@ Ids are whole numbers, so that no id can reach into another key; anything else i
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from cache.access import KEY_PATTERNS
 from cache.errors import InvalidKeyError
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ JOB_GENERATIONS: Final = "job:generations"
 MAX_JOBS_PER_CALL: Final = 2_000
 WARMED_LISTS: Final = "warming:lists"
 WARMING_RUN: Final = "warming:run"
+_LIBRARY_S_OWN: Final = re.compile("|".join(map(fnmatch.translate, KEY_PATTERNS)))
 
 
 def checked(name: str, identifier: int) -> int:
@@ -80,9 +84,22 @@ def session(user_id: int) -> str:
 
 
 def generic(key: str) -> str:
-    """A caller's own key, as `get_with_lock` takes it. Raises InvalidKeyError for one without a lease key."""
+    """A caller's own key, as `get_with_lock` takes it.
+
+    Raises InvalidKeyError for one without a lease key, and for what may be a key of the library's own.
+    """
     if type(key) is not str or not key:
         raise InvalidKeyError(f"key is {key!r}; it must be a non-empty str.")
+    if _LIBRARY_S_OWN.match(key):
+        raise InvalidKeyError(
+            f"key {key!r} is kept for the library itself, as are {', '.join(KEY_PATTERNS)}. "
+            "Any other key is allowed: 'report:7', say."
+        )
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidKeyError(f"key {key!r} has no bytes in UTF-8: {error.reason}.") from None
     lease(key)
     return key
 

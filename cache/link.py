@@ -6,9 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import hiredis
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
     from cache.commands import Command, Reply, Unavailable
     from cache.gate import Operation
     from cache.pending import Pending
-    from cache.pool import Connection
-
-_pack: Any = hiredis.pack_command  # its stub wants a narrower tuple
 
 # One round trip inside a region takes about 1 ms; a page must not hang on a cache that takes a hundred.
 DEADLINE_S: Final = 0.1
@@ -66,7 +61,7 @@ class Link:
 
     def __init__(
         self,
-        connection_class: Callable[..., Connection],
+        connection_class: Callable[..., Any],
         options: Mapping[str, Any],
         *,
         breaker: Breaker,
@@ -102,29 +97,13 @@ class Link:
     def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
         began = time.monotonic()
         give_up_at = began + DEADLINE_S - operation.spent_s
-        connection = self._pool.take(give_up_at - began)
+        wire = self._pool.take(give_up_at - began)
         try:
-            connection.send_packed_command(pack(batch), check_health=False)
-            if operation.spent_s < DEADLINE_S / 10:  # the connection's own limit will do, and costs nothing
-                answers = [read_reply(connection) for _ in batch]
-            else:
-                answers = [read_reply(connection, timeout=max(give_up_at - time.monotonic(), 0.001)) for _ in batch]
+            wire.send(batch, give_up_at - began)
+            answers = wire.receive(len(batch), give_up_at)
         except BaseException:
-            self._pool.drop(connection)
+            self._pool.drop(wire)
             raise
-        self._pool.give(connection)
+        self._pool.give(wire)
         operation.spent_s += time.monotonic() - began
         return answers
-
-
-def pack(batch: Sequence[Command]) -> list[bytes]:
-    """The commands as bytes. By hiredis itself: redis-py's own packing looks at each word once more."""
-    return [b"".join([_pack(words) for words in batch])]
-
-
-def read_reply(connection: Connection, **options: float) -> Reply:
-    """The next reply; an error that the server answered is one too."""
-    try:
-        return connection.read_response(**options)
-    except ResponseError as error:  # an answer like any other: those behind it must be read too
-        return error

@@ -52,11 +52,15 @@ class Pending:
         self._applying: dict[int, tuple[Command, ...]] = {}
         self._waiting_count = 0
         self._recent: dict[Command, float] = {}
-        self.reset_lock()
-
-    def reset_lock(self) -> None:
-        """After a fork, when another thread may have held it."""
         self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """In the child: the thread that held the lock, or was applying some of these, is the parent's."""
+        self._lock = threading.Lock()
+        abandoned = [*self._applying.values(), *self._waiting.values()]
+        self._applying, self._waiting, self._waiting_count = {}, {}, 0
+        for deletions in abandoned:
+            self._wait(deletions)
 
     def __len__(self) -> int:
         return self._waiting_count + sum(map(len, self._applying.values()))
@@ -87,8 +91,10 @@ class Pending:
             if self._applying and (parts is None or not self._applying.keys().isdisjoint(parts)):
                 return ()
             # Taken out, so that one that is added while these are on their way is not taken for applied.
-            mine = {part: tuple(self._waiting.pop(part)) for part in list(chosen)}
-            self._applying |= mine
+            mine = {part: tuple(self._waiting[part]) for part in chosen}
+            self._applying |= mine  # before they leave the others: a fork in between must lose none
+            for part in mine:
+                del self._waiting[part]
             deletions = tuple(command for each in mine.values() for command in each)
             self._waiting_count -= len(deletions)
             return deletions
@@ -101,8 +107,8 @@ class Pending:
 
     def failed(self, deletions: Iterable[Command]) -> None:
         with self._lock:
-            self._end(deletions)
             self._wait(deletions)
+            self._end(deletions)
 
     def confirmed(self, deletions: Iterable[Command]) -> None:
         """The server has confirmed these; its successor may not know of them."""

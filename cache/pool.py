@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cache.replies import TROUBLE, NoConnectionError
+from cache.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Connection = Any  # redis.Connection; its methods are untyped
 
 # A connection idle for longer is looked at before it is used: the server may have closed it.
 LOOK_AFTER_S: Final = 1.0
@@ -29,17 +28,17 @@ CONNECT_AT_ONCE: Final = 2
 
 
 class Pool:
-    """At most `size` connections. Whoever needs one waits for it, and never for longer than its own limit.
+    """At most `size` connections, which `make` gives unconnected. Whoever needs one waits for it, within a limit.
 
     Connecting happens in a thread of its own, under the connection's own limit: a caller whose time is over goes on
     without, and the connection is there for the next.
     """
 
-    def __init__(self, make: Callable[[], Connection], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
+    def __init__(self, make: Callable[[], Any], size: int, is_safe_to_reconnect: Callable[[], bool]) -> None:
         self._make = make
         self._size = size
         self._is_safe_to_reconnect = is_safe_to_reconnect
-        self._idle: deque[tuple[Connection, float]] = deque()
+        self._idle: deque[tuple[Wire, float]] = deque()
         self.reset()
 
     def reset(self) -> None:
@@ -49,38 +48,37 @@ class Pool:
         self._error: Exception | None = None
         self._drop_idle()
 
-    def take(self, timeout_s: float) -> Connection:
+    def take(self, timeout_s: float) -> Wire:
         """Raises what connecting raised, or NoConnectionError."""
         while True:
             try:
-                connection, since = self._idle.pop()
+                wire, since = self._idle.pop()
             except IndexError:
                 return self._wait(timeout_s)
             now = time.monotonic()
-            if now > connection.cache_replace_at:
-                self.drop(connection)
+            if now > wire.replace_at:
+                self.drop(wire)
                 continue
-            if now - since < LOOK_AFTER_S or _is_usable(connection):
-                return connection
-            self.drop(connection)
+            if now - since < LOOK_AFTER_S or wire.is_usable():
+                return wire
+            self.drop(wire)
             if not self._is_safe_to_reconnect():
                 raise RedisConnectionError("the server has closed the connection")
 
-    def give(self, connection: Connection) -> None:
-        if connection.cache_epoch != self._epoch:
-            self.drop(connection)
+    def give(self, wire: Wire) -> None:
+        if wire.epoch != self._epoch:
+            self.drop(wire)
             return
-        self._idle.append((connection, time.monotonic()))
+        self._idle.append((wire, time.monotonic()))
         if self._waiting:
             with self._changed:
                 self._changed.notify()
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, wire: Wire) -> None:
         """Closes one that must not be used again."""
-        with suppress(*TROUBLE):
-            connection.disconnect()
+        wire.close()
         with self._changed:
-            if connection.cache_epoch == self._epoch:
+            if wire.epoch == self._epoch:
                 self._alive -= 1
             self._changed.notify()
 
@@ -95,10 +93,9 @@ class Pool:
     def _drop_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                with suppress(*TROUBLE):
-                    self._idle.pop()[0].disconnect()
+                self._idle.pop()[0].close()
 
-    def _wait(self, timeout_s: float) -> Connection:
+    def _wait(self, timeout_s: float) -> Wire:
         give_up_at = time.monotonic() + timeout_s
         with self._changed:
             failures = self._failures
@@ -121,12 +118,8 @@ class Pool:
                 self._waiting -= 1
 
     def _connect(self, epoch: int) -> None:
-        connection = None
         try:
-            connection = self._make()
-            connection.cache_epoch = epoch
-            connection.cache_replace_at = time.monotonic() + random.uniform(*LIFE_S)
-            _connect(connection)
+            wire = Wire(self._make(), epoch=epoch, replace_at=time.monotonic() + random.uniform(*LIFE_S))
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
             with self._changed:
                 if epoch == self._epoch:
@@ -140,23 +133,6 @@ class Pool:
             self._connecting -= 1
             self._changed.notify_all()
             if epoch == self._epoch:
-                self._idle.append((connection, time.monotonic()))
+                self._idle.append((wire, time.monotonic()))
                 return
-        connection.disconnect()
-
-
-def _connect(connection: Connection) -> None:
-    # A reply of the handshake may take as long as connecting: TLS and a token are no lookup.
-    reply_timeout_s = connection.socket_timeout
-    connection.socket_timeout = connection.socket_connect_timeout
-    connection.connect()
-    connection.socket_timeout = reply_timeout_s
-    connection.update_current_socket_timeout(-1)  # takes over what is set now
-
-
-def _is_usable(connection: Connection) -> bool:
-    """Nothing to read: neither the end of the stream, nor a reply that nobody waited for."""
-    try:
-        return not connection.can_read()
-    except TROUBLE:
-        return False
+        wire.close()

@@ -17,6 +17,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache import commands
@@ -50,7 +51,6 @@ _SHAPES: Final[dict[Word, tuple[tuple[type, ...], int]]] = {
     "HDEL": ((int,), 0),
     "EXPIRE": ((int,), 0),
     "PTTL": ((int,), 0),
-    "EXISTS": ((int,), 0),
     "EVALSHA": ((int, bytes, list), 0),
     "EVAL": ((int, bytes, list), 0),
     "CLUSTER": ((list,), 0),
@@ -82,7 +82,7 @@ def unknown_scripts(batch: Sequence[Command], replies: Sequence[Reply]) -> list[
 def judge(batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = False) -> list[Reply] | Unavailable:
     """The replies as flows take them; `in_cluster` those that lead to another node stay in their places, as AskError.
 
-    InTroubleError and NonsenseError: the connection is not to be used again.
+    What it raises says that the connection is not to be used again.
     """
     for i, reply in enumerate(replies):
         command = batch[i]
@@ -91,6 +91,8 @@ def judge(batch: Sequence[Command], replies: list[Reply], *, in_cluster: bool = 
             continue
         if in_cluster and isinstance(reply, AskError):
             continue
+        if isinstance(reply, RedisConnectionError):  # as LOADING and NOAUTH are
+            raise reply
         if not isinstance(reply, (ResponseError, ClusterDownError)):
             raise NonsenseError(f"{command[0]!r} was answered by {type(reply).__name__}.")
         if not str(reply).startswith("WRONGTYPE"):

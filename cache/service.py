@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis
 
 from cache import keys
-from cache.catalog import CATALOG
+from cache.catalog import CATALOG, MAX_TTL_S
 from cache.client import Parts, no_compute
 from cache.commands import Compute, Send, Wait, WaitForLease
 from cache.flows import GENERIC, ids
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow, Step
+    from cache.commands import Flow, Reply, Step
     from cache.fences import Fence
     from cache.stats import Stats
 
@@ -40,8 +41,8 @@ def _thread() -> Hashable:
 
 
 def checked_ttl(name: str, ttl_s: int, *, least: int = 1) -> int:
-    if type(ttl_s) is not int or ttl_s < least:
-        raise ValueError(f"{name} is {ttl_s!r}; it must be a whole number of seconds, at least {least}.")
+    if type(ttl_s) is not int or not least <= ttl_s <= MAX_TTL_S:
+        raise ValueError(f"{name} is {ttl_s!r}; it must be a whole number of seconds from {least} to {MAX_TTL_S}.")
     return ttl_s
 
 
@@ -267,8 +268,8 @@ class CacheService:
     ) -> Json:
         """The cached value of `key`, or `calculate_func()`, stored for `ttl` seconds; a None for `none_ttl` if given.
 
-        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key,
-        ValueError for a `ttl` under 1.
+        One caller computes, the others wait for its value. Raises InvalidKeyError for a key without a lease key
+        or of the library's own, ValueError for a `ttl` under 1 or over ten years.
         """
         return self._get_or_compute(GENERIC, keys.generic(key), checked_ttl("ttl", ttl), calculate_func, none_ttl)
 
@@ -297,7 +298,7 @@ class CacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = self._act(step, compute, operation)
+                    answer = self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -306,20 +307,27 @@ class CacheService:
             result: T = done.value
             return result
 
-    def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+    def act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return self._link.send(step.commands, operation)
             case Compute():
                 return compute(*step.arguments)
             case WaitForLease():
-                is_free = threading.Event()
-                stop_watching = self._keeper.watch(step, is_free.set)
-                try:
-                    is_free.wait(step.at_most_s)
-                finally:
-                    stop_watching()
+                seen = self._wait_for_lease(step)
                 operation.has_waited()
+                return seen
             case Wait():
                 time.sleep(step.wait_s)
         return None
+
+    def _wait_for_lease(self, step: WaitForLease) -> Reply:
+        seen: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        stop_watching = self._keeper.watch(step, seen.put)
+        try:
+            return seen.get(timeout=step.at_most_s)
+        except queue.Empty:
+            return None
+        finally:
+            stop_watching()

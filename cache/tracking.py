@@ -27,7 +27,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache import commands, replies
-from cache.link import pack
+from cache.wire import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +84,7 @@ class Wire:
             poll.register(self._socket, select.POLLIN)
 
     def send(self, command: Command) -> None:
-        self._socket.sendall(pack([command])[0])
+        self._socket.sendall(pack([command]))
 
     def wait(self, timeout_s: float) -> None:
         """Until something arrives, the connection ends, or the time is over."""

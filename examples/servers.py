@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from cache.enrichment import Clearbit
 from examples.seed import seed
 from examples.site import Site
 from local.clearbit import ClearbitServer
+from local.errors import LocalError
 from local.postgres import Postgres
 from local.valkey import HOST, Valkey, free_port
 
@@ -64,12 +65,15 @@ def application(running: Servers, cache: CacheService, *, port: int | None = Non
 
 @contextmanager
 def serve(app: FastAPI, *, port: int | None = None) -> Iterator[str]:
-    """Serves an application on 127.0.0.1, in a thread; gives its URL."""
+    """Serves an application on 127.0.0.1, in a thread; gives its URL. Raises LocalError for a port that is in use."""
     port = port or free_port()
     server = _Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     server.has_started.wait()
+    if not server.started:
+        thread.join()
+        raise LocalError(f"port {port} of {HOST} cannot be had; is something else using it?")
     try:
         yield f"http://{HOST}:{port}"
     finally:
@@ -81,6 +85,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.has_started = threading.Event()
+
+    def run(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        with suppress(SystemExit):  # it could not start: `started` says so
+            super().run(sockets)  # type: ignore[arg-type]
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import prometheus_client
 import sqlalchemy
-from fastapi import Body, Cookie, Depends, FastAPI, HTTPException, Response
+from fastapi import Cookie, Depends, FastAPI, HTTPException, Response
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.dialects.postgresql import JSONB
 
 from cache import MISS
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from cache.enrichment import Provider
 
 COOKIE = "session"
+_IS_USER = re.compile(r"[0-9]{1,18}").fullmatch
 _POPULAR_FOR_S = 60
 _text = sqlalchemy.text
 _LOGIN = _text(
@@ -40,6 +43,14 @@ _VIEW = _text("INSERT INTO job_views (job_id, user_id) VALUES (:job, :user)")
 _SAVE = _text(
     "INSERT INTO preferences VALUES (:user, :data) ON CONFLICT (user_id) DO UPDATE SET data = excluded.data"
 ).bindparams(sqlalchemy.bindparam("data", type_=JSONB))
+
+
+class Preferences(BaseModel):
+    """What a user may say of the jobs that are wanted: numbers of skills, and a salary a year."""
+
+    model_config = ConfigDict(extra="forbid")
+    skills: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(max_length=100)
+    salary: int = Field(ge=1, le=10_000_000)
 
 
 class Site:
@@ -81,17 +92,18 @@ class Site:
         return {"user_id": user_id}
 
     def user(self, session: Annotated[str | None, Cookie()] = None) -> int:
-        """The user who is signed in: asked of the cache by every page, and of the database where the cache has none."""
+        """The user who is signed in: asked of the cache by every page, and of the database where the cache has none.
+
+        What the database knew is not written back: the user may sign out between that read and the write.
+        """
         number, _, token = (session or "").partition(".")
-        if not number.isdigit():
+        if not _IS_USER(number):
             raise HTTPException(401, "Sign in first.")
         user_id = int(number)
         stored = self._cache.get_session(user_id, default=MISS)
         if stored is MISS:
             with self._engine.connect() as connection:
                 stored = {"token": connection.scalar(_SESSION, {"user": user_id}) or ""}
-            if stored["token"]:
-                self._cache.start_session(user_id, stored)
         if not stored["token"] or not hmac.compare_digest(stored["token"], token):
             raise HTTPException(401, "Sign in first.")
         return user_id
@@ -167,8 +179,8 @@ class Site:
             return self.preferences(user)
 
         @app.put("/preferences")
-        def change_preferences(data: Annotated[dict[str, Any], Body()], user: int = signed_in) -> None:
-            self.change_preferences(user, data)
+        def change_preferences(data: Preferences, user: int = signed_in) -> None:
+            self.change_preferences(user, data.model_dump())
 
         @app.get("/metrics")
         def metrics() -> Response:

@@ -35,7 +35,10 @@ class ServerClock:
     def move(self, epoch_s: int) -> None:
         if epoch_s != self._now:
             self._now = epoch_s
-            self._server.set_time(epoch_s)
+            self._server.post_time(epoch_s)
+
+    def before_send(self) -> None:
+        self._server.wait_for_clock()
 
 
 class DeletingClock:

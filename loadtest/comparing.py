@@ -13,23 +13,30 @@ _MEMORY_NOISE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure in both runs; rates are fractions of 1, memory is bytes. `what` says how it changed."""
+    """One figure of both runs; rates are fractions of 1, memory is bytes. `what` says how it changed."""
 
     name: str
     before: float | None
     after: float | None
-    what: str  # "better", "worse", "same", or why they cannot be compared
+    what: str  # "better", "same", "worse" with the reason if it is not the figure, or why they cannot be compared
 
     @property
     def is_regression(self) -> bool:
-        return self.what == "worse"
+        return self.what.startswith("worse")
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> tuple[list[Change], list[str]]:
     """The figures of two verdict.json, and the settings in which the runs differ."""
     try:
-        rows = {row["name"]: row for row in before["classes"]}
-        changes = [_rate(rows[row["name"]], row) for row in after["classes"] if row["name"] in rows]
+        rows = {row["name"]: row for row in after["classes"]}
+        is_partial = any(document.get("is_partial") for document in (before, after))
+        changes = [_rate(row, rows.get(row["name"]), is_partial=is_partial) for row in before["classes"]]
+        fits = {node["node_type"]: node["verdict"] for node in after["sizing"]}
+        full = [
+            Change(node["node_type"], None, None, "worse: the data does not fit any more")
+            for node in before["sizing"]
+            if node["verdict"] == "PASS" and fits.get(node["node_type"]) == "FAIL"
+        ]
         used = [max((node["used_bytes"] for node in document["sizing"]), default=0) for document in (before, after)]
         old, new = before["assumptions"], after["assumptions"]
         different = [f"{name}: {old.get(name)} → {value}" for name, value in new.items() if old.get(name) != value]
@@ -41,12 +48,17 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> tuple[list[Change]
     except (KeyError, TypeError, AttributeError) as error:
         raise ScenarioError(f"not a verdict.json of this load test: {error} is missing or of the wrong kind.") from None
     if not changes:
-        raise ScenarioError("the two runs have no cache type in common.")
-    return [*changes, _memory(*used)], different
+        raise ScenarioError("the run before has judged no cache type; there is nothing to compare with.")
+    return [*changes, _memory(*used), *full], different
 
 
-def _rate(before: dict[str, Any], after: dict[str, Any]) -> Change:
-    name, was, now = after["name"], before["measured"], after["measured"]
+def _rate(before: dict[str, Any], after: dict[str, Any] | None, *, is_partial: bool) -> Change:
+    name, was = before["name"], before["measured"]
+    if after is None:
+        return Change(name, was, None, "worse: it is not judged any more")
+    now = after["measured"]
+    if is_partial:
+        return Change(name, was, now, "a run that ended early cannot be compared")
     if None in (before["ci_low"], after["ci_low"]):
         return Change(name, was, now, "too few samples to compare")
     if now < was and after["ci_high"] < before["ci_low"]:
@@ -55,6 +67,8 @@ def _rate(before: dict[str, Any], after: dict[str, Any]) -> Change:
         return Change(name, was, now, "better")
     if before["verdict"] == "PASS" and after["verdict"] == "FAIL":
         return Change(name, was, now, "worse")
+    if before["verdict"] == "PASS" and after["verdict"] == "UNDECIDED":
+        return Change(name, was, now, "not decided any more")
     return Change(name, was, now, "same")
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import redis
-
 from cache import CacheService, Stats
 from cache.elasticache import IamCredentials
+from cache.stats import UNAVAILABLE
 from cache.warming import Warmer
 from loadtest import population as populations
 from loadtest import scenarios, stationary
@@ -24,6 +23,7 @@ from loadtest.counts import Counts
 from loadtest.errors import LoadTestError, ScenarioError
 from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
+from loadtest.server import Server
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ REQUEST_NAMES = {
 
 @dataclass
 class Live:
-    """One process's share of a live run. Raises LoadTestError if no server answers at `url`."""
+    """One process's share of a live run, on a server or a cluster. Raises LoadTestError if none answers at `url`."""
 
     scenario: Scenario
     seed: int
@@ -58,6 +58,7 @@ class Live:
     url: str
     fire: Callable[[str, float], None]  # (request name, milliseconds)
     iam: str = ""  # USER:CACHE:REGION where ElastiCache asks for a signed token
+    max_connections: int | None = None  # of the library, instead of its own number
     visits: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,20 +67,18 @@ class Live:
         self.platform = Platform(self.scenario, self.people)
         self.origins = Origins(self.scenario.catalog, self.seed, int(time.time()))
         credentials = _credentials(self.iam)
-        try:
-            self._service = CacheService.from_url(
-                self.url, layout=self.layout, catalog=self.scenario.catalog, credential_provider=credentials
-            )
-            pool = redis.ConnectionPool.from_url(
-                self.url, credential_provider=credentials, socket_timeout=5, socket_connect_timeout=2
-            )
-            self._client = redis.Redis(connection_pool=pool)
-            self._client.ping()
-        except (ValueError, redis.RedisError) as error:
-            raise LoadTestError(f"no cache answers at {_without_password(self.url)}: {error}.") from None
+        self.server = Server(self.url, credentials)
+        self._service = CacheService.from_url(
+            self.url,
+            cluster=self.server.is_cluster,
+            layout=self.layout,
+            catalog=self.scenario.catalog,
+            credential_provider=credentials,
+            max_connections=self.max_connections,
+        )
         self._services: dict[int, CacheService] = {}
         self._warmer = Warmer(self._service.flows, everything=self.scenario.warming == "everything")
-        self._empty_bytes = self._used_bytes() or 0
+        self._empty_bytes = self.server.used_bytes() or 0
         self.memory: list[Memory] = []
         self.started = time.time()
 
@@ -115,7 +114,7 @@ class Live:
 
     def sample_memory(self) -> None:
         """Notes the server's memory, where this user may ask for it."""
-        used = self._used_bytes()
+        used = self.server.used_bytes()
         if used is not None:
             self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes))
 
@@ -130,10 +129,12 @@ class Live:
                     counted[name][user] = seen.hits, seen.lookups
         return counted
 
-    def server_cpu_s(self) -> float | None:
-        """Processor time of the server since its start, where this user may ask for it."""
-        info = self._info("cpu")
-        return info["used_cpu_sys"] + info["used_cpu_user"] if "used_cpu_user" in info else None
+    def unanswered(self) -> int:
+        """Lookups since the start that no server answered: the library lets such a page go on without the cache."""
+        names = self.scenario.catalog.names()
+        return sum(
+            service.stats.counts(name).misses[UNAVAILABLE] for service in self._services.values() for name in names
+        )
 
     def result(self, counted: CountsByPerson, clock_note: str) -> Result:
         """The counts of all processes as a result to judge."""
@@ -151,7 +152,7 @@ class Live:
             counts=counts,
             stats=Stats(),
             clock_note=clock_note,
-            server_version=self._server_version(),
+            server_version=self.server.version(),
             memory=self.memory,
             wall_s=time.time() - self.started,
         )
@@ -201,23 +202,6 @@ class Live:
         else:
             Warmer(cache.flows).run(cache, [write.subject], self.platform.popular(), origins.scores_of_users)
 
-    def _used_bytes(self) -> int | None:
-        info = self._info("memory")
-        return int(info["used_memory"]) if "used_memory" in info else None
-
-    def _server_version(self) -> str:
-        info = self._info("server")
-        if "valkey_version" in info:
-            return f"Valkey {info['valkey_version']}"
-        return f"Redis {info['redis_version']}" if "redis_version" in info else "a server that does not tell"
-
-    def _info(self, section: str) -> dict[str, Any]:
-        try:
-            info: dict[str, Any] = self._client.info(section)
-        except redis.RedisError:  # the application's user may not ask
-            return {}
-        return info
-
 
 def add_options(parser: Any) -> None:
     """The options that both of Locust's files have."""
@@ -229,7 +213,7 @@ def add_options(parser: Any) -> None:
     add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
 
 
-def for_locust(environment: Any, host: str, **changes: Any) -> Live:
+def for_locust(environment: Any, host: str, *, max_connections: int | None = None, **changes: Any) -> Live:
     """What one of Locust's processes needs, by its options; ends the process with one sentence if it cannot be had.
 
     `changes` are settings instead of the scenario's, where they are not None.
@@ -243,7 +227,9 @@ def for_locust(environment: Any, host: str, **changes: Any) -> Live:
     try:
         scenario = scenarios.load(options.scenario, Path(options.scenarios))
         given = {name: value for name, value in changes.items() if value is not None}
-        return Live(scenario.changed(**given), options.seed, options.layout, host, request, options.iam)
+        return Live(
+            scenario.changed(**given), options.seed, options.layout, host, request, options.iam, max_connections
+        )
     except LoadTestError as error:
         print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(int(error.exit_code))
@@ -278,8 +264,3 @@ def _credentials(iam: str) -> IamCredentials | None:
         raise ScenarioError(f"--iam is {iam!r}; write USER:CACHE:REGION, as the stack's outputs have them.")
     user, cache_name, region = parts
     return IamCredentials(user, cache_name, region)
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]

@@ -6,10 +6,9 @@ master, which ends the test at the first step that is not reached.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic, perf_counter, process_time, time
+from time import monotonic, perf_counter, process_time
 from typing import Any
 
 import gevent
@@ -20,10 +19,11 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import terminal
 from loadtest.errors import ExitCode
 from loadtest.live import REQUEST_NAMES, Live, add_options, for_locust, hits_of
-from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
+from loadtest.live_result import LiveResult
+from loadtest.result import versions
+from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
-_HITS = "roleferry_hits"
 # Reports of workers come every three seconds.
 _REPORTS_S = 4.0
 
@@ -37,8 +37,6 @@ class _Run:
         self.mix: Mix
         self.tally = Tally()
         self.reported: dict[str, dict[str, Any]] = {}  # by worker
-        self.hits: dict[str, dict[str, tuple[int, int]]] = {}
-        self.server_cpu_s: list[float | None] = []
         self.steps: list[Step] = []
 
 
@@ -52,13 +50,18 @@ def _options(parser: Any) -> None:
     add("--steps", default="200,400,800,1600,3200", help="operations a second, step after step")
     add("--step-seconds", type=float, default=15.0)
     add("--limit-ms", type=float, default=50.0, help="p99 from the due time that ends the test")
+    add("--pool", type=int, default=50, help="connections of the library in each process, on a cluster to each node")
     add("--report-file", default="", help="where to write the steps as JSON")
 
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, WorkerRunner):
-        _run.live = for_locust(environment, environment.host)
+        _connect(environment)
+
+
+def _connect(environment: Any) -> None:
+    _run.live = for_locust(environment, environment.host, max_connections=environment.parsed_options.pool)
 
 
 def _rates(options: Any) -> list[float]:
@@ -72,42 +75,70 @@ def _begin(environment: Any, **_: Any) -> None:
         gevent.sleep(0.01)
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
-        _run.live = for_locust(environment, environment.host)
-    workers = max(options.processes or 1, options.expect_workers or 1)
+        _connect(environment)
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
     _run.mix = Mix(_run.live.scenario, _run.live.people, options.seed + index)
     # Every process counts from here: a master's start reaches its workers within milliseconds.
-    _run.schedule = Schedule([rate / workers for rate in _rates(options)], options.step_seconds, monotonic() + 1.0)
+    _run.schedule = Schedule(
+        [rate / _workers(options) for rate in _rates(options)], options.step_seconds, monotonic() + 1.0
+    )
     if not isinstance(runner, MasterRunner):
-        gevent.spawn(_watch_own_processor, options.step_seconds)
+        gevent.spawn(_watch_this_process, options.step_seconds)
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(_watch_steps, environment)
 
 
-def _watch_own_processor(step_s: float) -> None:
-    gevent.sleep(max(0.0, _run.schedule.began - monotonic()))
-    for number in range(len(_run.schedule.rates)):
-        before = process_time()
-        gevent.sleep(step_s)
-        _run.tally.cpu_s[number] = process_time() - before
+def _workers(options: Any) -> int:
+    return max(options.processes or 1, options.expect_workers or 1)
+
+
+def _watch_this_process(step_s: float) -> None:
+    """Notes at the end of each step what this process did in it."""
+    live, schedule, tally = _run.live, _run.schedule, _run.tally
+    catalog = live.scenario.catalog
+    gevent.sleep(max(0.0, schedule.began - monotonic()))
+    cpu_s, unanswered, hits = process_time(), 0, hits_of({}, catalog)
+    for number in range(len(schedule.rates)):
+        gevent.sleep(max(0.0, schedule.began + (number + 1) * step_s - monotonic()))
+        cpu_s_before, unanswered_before, hits_before = cpu_s, unanswered, hits
+        cpu_s, unanswered, hits = process_time(), live.unanswered(), hits_of(live.counts(), catalog)
+        tally.hits[number] = {
+            name: (hits[name][0] - hits_before[name][0], hits[name][1] - hits_before[name][1]) for name in hits
+        }
+        tally.unanswered[number] = unanswered - unanswered_before
+        tally.cpu_s[number] = cpu_s - cpu_s_before
 
 
 def _watch_steps(environment: Any) -> None:
     """Judges each step at its end; the first that is not reached is the last."""
     options, schedule = environment.parsed_options, _run.schedule
-    waits_s = _REPORTS_S if isinstance(environment.runner, MasterRunner) else 0.2
+    server = _run.live.server
     gevent.sleep(max(0.0, schedule.began - monotonic()))
-    before = _run.live.server_cpu_s()
+    before = server.cpu_s()
     for number, asked in enumerate(_rates(options)):
         gevent.sleep(max(0.0, schedule.began + (number + 1) * options.step_seconds - monotonic()))
-        after = _run.live.server_cpu_s()
-        used = None if before is None or after is None else (after - before) / options.step_seconds
+        after = server.cpu_s()
+        # A node that is new in this step, or was restarted, has no share of it.
+        used = {
+            node: (after[node] - before[node]) / options.step_seconds
+            for node in after
+            if 0 <= before.get(node, -1.0) <= after[node]
+        }
         before = after
-        gevent.sleep(waits_s)
+        _wait_for_reports(environment, number)
         _run.steps.append(step_of(_gathered(), number, asked, options.step_seconds, used))
         if not _run.steps[-1].is_reached(options.limit_ms):
             break
     environment.runner.quit()
+
+
+def _wait_for_reports(environment: Any, step: int) -> None:
+    """Until what was done in this step is known here."""
+    if isinstance(environment.runner, MasterRunner):
+        gevent.sleep(_REPORTS_S)
+    else:
+        while step not in _run.tally.cpu_s:
+            gevent.sleep(0.01)
 
 
 def _gathered() -> Tally:
@@ -123,31 +154,38 @@ def _gathered() -> Tally:
 def _report(data: dict[str, Any], **_: Any) -> None:
     if hasattr(_run, "live"):  # the first report may come before the start
         data[_TALLY] = _run.tally.packed()
-        data[_HITS] = hits_of(_run.live.counts(), _run.live.scenario.catalog)
 
 
 @events.worker_report.add_listener
 def _gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
     if _TALLY in data:
-        _run.reported[client_id], _run.hits[client_id] = data[_TALLY], data[_HITS]
+        _run.reported[client_id] = data[_TALLY]
 
 
 @events.quitting.add_listener
 def _judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
-    options = environment.parsed_options
-    by_worker = list(_run.hits.values()) or [hits_of(_run.live.counts(), _run.live.scenario.catalog)]
-    hits = {
-        name: (sum(each[name][0] for each in by_worker), sum(each[name][1] for each in by_worker))
-        for name in _run.live.scenario.catalog.names()
-    }
-    said = conclusion(_run.steps, options.limit_ms)
-    terminal.show_steps(_run.steps, hits, said)
+    options, live = environment.parsed_options, _run.live
+    result = LiveResult(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=live.server.name,
+        server=live.server.version(),
+        scenario=live.scenario.name,
+        seed=options.seed,
+        layout=options.layout,
+        connections=options.num_users,
+        generators=_workers(options),
+        step_s=options.step_seconds,
+        limit_ms=options.limit_ms,
+        targets={each.name: each.target_hit_rate for each in live.scenario.catalog},
+        versions=versions(live.server.version()),
+        steps=_run.steps,
+    )
+    terminal.show_live(result)
     if options.report_file:
-        document = {"steps": [asdict(step) for step in _run.steps], "hits": hits, "conclusion": said, "at": time()}
-        Path(options.report_file).write_text(json.dumps(document, indent=2) + "\n")
-    is_first_reached = bool(_run.steps) and _run.steps[0].is_reached(options.limit_ms)
+        result.write(Path(options.report_file))
+    is_first_reached = bool(result.steps) and result.steps[0].is_reached(result.limit_ms)
     environment.process_exit_code = int(ExitCode.PASS if is_first_reached else ExitCode.UNDECIDED)
 
 

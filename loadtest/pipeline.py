@@ -43,7 +43,7 @@ class Task:
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
-    then: list[Task] = field(default_factory=list)
+    then: tuple[Task, ...] = ()
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -52,11 +52,16 @@ class Pipeline:
     """A connection by unix socket. Raises LoadTestError when the server goes or refuses a command."""
 
     def __init__(
-        self, path: Path, on_replies: Callable[[Sequence[Command], Sequence[Reply]], None] | None = None
+        self,
+        path: Path,
+        *,
+        before_send: Callable[[], None] = lambda: None,
+        on_replies: Callable[[Sequence[Command], Sequence[Reply]], None] | None = None,
     ) -> None:
         """`on_replies` sees every command with its reply."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._reader = hiredis.Reader()
+        self._before_send = before_send
         self._on_replies = on_replies
         self.commands_sent = 0
         # While it is, `run` sends nothing and the flows are told that nobody answers.
@@ -152,7 +157,9 @@ class Pipeline:
     def _post(self, batch: Sequence[Command]) -> None:
         try:
             for start in range(0, len(batch), _SEND_AT_ONCE):
-                self._socket.sendall(b"".join([_pack(words) for words in batch[start : start + _SEND_AT_ONCE]]))
+                packed = b"".join([_pack(words) for words in batch[start : start + _SEND_AT_ONCE]])
+                self._before_send()
+                self._socket.sendall(packed)
         except OSError as error:
             raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
         self.commands_sent += len(batch)
@@ -163,9 +170,9 @@ class Pipeline:
             replies = self._receive(len(batch))
         except OSError as error:
             raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
-        for command, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, hiredis.ReplyError):
-                raise LoadTestError(f"the server refused {command[0]!r}: {reply}.")
+        if hiredis.ReplyError in set(map(type, replies)):
+            refused = next(i for i, reply in enumerate(replies) if type(reply) is hiredis.ReplyError)
+            raise LoadTestError(f"the server refused {batch[refused][0]!r}: {replies[refused]}.")
         if self._on_replies:
             self._on_replies(batch, replies)
         return replies

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from loadtest.verdict import Judgement, Row
 
 # Okabe and Ito's palette for colour-blind readers.
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-_STYLE: Final = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "roleferry"}
-_SIZE: Final = (4.6, 3.1)  # inches
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+STYLE: Final = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "roleferry"}
+_SIZE: Final = (4.0, 2.9)  # inches
 # Up to this many days hours are shown, beyond it days.
 _HOURLY_DAYS: Final = 4
 
@@ -34,65 +34,68 @@ def hit_rates(result: Result, judgement: Judgement) -> list[str]:
 
 
 def _hit_rate(result: Result, row: Row) -> str:
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure, axis = _figure(f"{row.name}: {row.verdict}", "hit rate, %")
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axis = figure_of(f"{row.name}: {row.verdict}", "hit rate, %")
         days, rates = _over_time(result.counts.types[row.name], result.scenario.days)
-        axis.plot(days, rates, color=_BLUE, marker="o", markersize=2.5, linewidth=1, label="measured")
-        axis.axhline(100 * row.target, color=_ORANGE, linestyle="--", label="target")
+        axis.plot(days, rates, color=BLUE, marker="o", markersize=2.5, linewidth=1, label="measured")
+        axis.axhline(100 * row.target, color=ORANGE, linestyle="--", label="target")
         lines = [*rates, 100 * row.target]
         if row.predicted is not None:
-            axis.axhline(100 * row.predicted, color=_GREEN, linestyle=":", linewidth=2, label="predicted")
+            axis.axhline(100 * row.predicted, color=GREEN, linestyle=":", linewidth=2, label="predicted")
             lines.append(100 * row.predicted)
         low = min(lines)
         axis.set_ylim(low - (101 - low) * 0.15, 100 + (101 - low) * 0.05)
         _mark_faults(axis, result)
-        _legend(figure, axis)
-        return _svg(figure)
+        legend(figure, axis)
+        return svg(figure)
 
 
 def activity(result: Result) -> str:
     """Scores that each hourly warming computed, and invalidations of users and jobs in each hour."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure, axis = _figure("Warming and invalidations", "in each hour (log scale)")
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axis = figure_of("Warming and invalidations", "in each hour (log scale)")
         hours = sorted(result.activity)
         for i, (label, colour, style) in enumerate(
-            (("scores warmed", _BLUE, "-"), ("invalidations", _ORANGE, ":")),
+            (("scores warmed", BLUE, "-"), ("invalidations", ORANGE, "--")),
         ):
-            counts = [result.activity[hour][i] or None for hour in hours]
+            counts = [result.activity[hour][i] for hour in hours]
             axis.plot([hour / 24 for hour in hours], counts, color=colour, linestyle=style, linewidth=1, label=label)
-        axis.set_yscale("log")
+        axis.set_yscale("symlog", linthresh=1)  # there are hours without any
+        axis.set_ylim(bottom=0)
         _mark_faults(axis, result)
-        _legend(figure, axis)
-        return _svg(figure)
+        legend(figure, axis)
+        return svg(figure)
 
 
 def memory(result: Result) -> str:
     """Memory of the server over virtual time, beside what the node types can use."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure, axis = _figure("Memory of the data", "MB (log scale)")
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axis = figure_of("Memory of the data", "MB (log scale)")
         days = [sample.hour / 24 for sample in result.memory]
-        axis.plot(days, [sample.used_bytes / 1e6 for sample in result.memory], color=_BLUE, label="measured")
+        axis.plot(days, [sample.used_bytes / 1e6 for sample in result.memory], color=BLUE, label="measured")
         for node, dash in zip(NODE_TYPES.values(), ("--", ":"), strict=False):
             label = f"{node.name.removeprefix('cache.')} can use"
-            axis.axhline(node.usable_bytes / 1e6, color=_ORANGE, linestyle=dash, label=label)
+            axis.axhline(node.usable_bytes / 1e6, color=ORANGE, linestyle=dash, label=label)
         axis.set_yscale("log")
         _mark_faults(axis, result)
-        _legend(figure, axis)
-        return _svg(figure)
+        legend(figure, axis)
+        return svg(figure)
 
 
-def _figure(title: str, ylabel: str) -> tuple[Figure, Any]:
+def figure_of(title: str, ylabel: str, xlabel: str = "virtual day") -> tuple[Figure, Any]:
+    """An empty picture, and its axes."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axis = figure.subplots()
     axis.set_title(title, loc="left", fontweight="bold")
     axis.set_ylabel(ylabel)
-    axis.set_xlabel("virtual day")
+    axis.set_xlabel(xlabel)
     return figure, axis
 
 
-def _legend(figure: Figure, axis: Any) -> None:
+def legend(figure: Figure, axis: Any) -> None:
+    """Below the picture: inside it would cover lines."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = 2 if sum(map(len, labels)) > 30 else 3  # long ones would not fit beside each other
+    columns = 2 if max(map(len, labels)) > 14 else 3  # long ones would not fit beside each other
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
 
 
@@ -101,7 +104,7 @@ def _mark_faults(axis: Any, result: Result) -> None:
         begin = fault.at_s / DAY_S
         end = (result.ran_s if fault.until_s is None else fault.until_s) / DAY_S
         axis.axvspan(begin, max(end, begin), facecolor="0.85", zorder=0)
-        axis.axvline(begin, color=_GREY, linewidth=1)
+        axis.axvline(begin, color=GREY, linewidth=1)
         axis.annotate(
             f"{number}",
             (begin, 1),
@@ -123,7 +126,8 @@ def _over_time(counted: TypeCounts, days: int) -> tuple[list[float], list[float]
     )
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The picture as a text for a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -1,7 +1,8 @@
 """What the library's batches are worth: keys a second through it, beside single GETs over raw sockets.
 
 The yardstick is a driver without a client library: fifty connections, each with one GET under way, replies not even
-parsed. Both run in turns in one process against the same server, so that the machine's moods hit both.
+parsed; on a cluster they are spread over its primaries, each asked for a key of its own. Both run in turns in one
+process against the same server, so that the machine's moods hit both.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import socket
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlparse
 
@@ -19,9 +21,12 @@ import hiredis
 from cache import CacheService
 from cache.keys import ijp
 from loadtest.errors import LoadTestError, ScenarioError
+from loadtest.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cache.slots import Address
 
 CONNECTIONS: Final = 50
 BATCH: Final = 100
@@ -63,28 +68,31 @@ def compare(url: str, *, round_s: float = 1.0) -> Comparison:
     address = urlparse(url)
     if address.scheme != "redis" or address.password:
         raise ScenarioError("--reference needs a server without TLS and password: the yardstick is a plain socket.")
+    server = Server(url)
+    service = CacheService.from_url(url, cluster=server.is_cluster)
     try:
-        service = CacheService.from_url(url)
-        users = range(_FIRST_USER, _FIRST_USER + _USERS)
-        try:
-            _fill(service, users)
-            raw, library = [], []
-            for _ in range(_ROUNDS):
-                raw.append(_raw_gets(address.hostname or "127.0.0.1", address.port or 6379, round_s))
-                library.append(_lists(service, users, round_s))
-        finally:
-            for user in users:
-                service.forget_user(user)
-            service.close()
+        gets = _fill(service, server, (address.hostname or "127.0.0.1", address.port or 6379))
+        raw, library = [], []
+        for _ in range(_ROUNDS):
+            raw.append(_raw_gets(gets, round_s))
+            library.append(_lists(service, range(_FIRST_USER, _FIRST_USER + _USERS), round_s))
     except OSError as error:
-        raise LoadTestError(f"no server answers at {url}: {error.strerror or error}.") from None
+        raise LoadTestError(f"{server.name} went away: {error.strerror or error}.") from None
+    finally:
+        for user in range(_FIRST_USER, _FIRST_USER + _USERS):
+            service.forget_user(user)
+        service.close()
     return Comparison(statistics.median(raw), statistics.median(library))
 
 
-def _fill(service: CacheService, users: Sequence[int]) -> None:
-    service.update_ijp(users[0], {"titles": ["engineer"]})
-    for user in users:
+def _fill(service: CacheService, server: Server, alone: Address) -> dict[Address, str]:
+    """Writes what both sides read. Returns a key of each primary, or of the one server, which is `alone`."""
+    gets = {}
+    for user in range(_FIRST_USER, _FIRST_USER + _USERS):
+        service.update_ijp(user, {"titles": ["engineer"]})
         service.match_scores(user, range(BATCH), lambda jobs: dict.fromkeys(jobs, _SCORE))
+        gets[server.primary_of(ijp(user)) or alone] = ijp(user)
+    return gets
 
 
 def _lists(service: CacheService, users: Sequence[int], round_s: float) -> float:
@@ -98,27 +106,27 @@ def _lists(service: CacheService, users: Sequence[int], round_s: float) -> float
     return done / (time.perf_counter() - ends + round_s)
 
 
-def _raw_gets(host: str, port: int, round_s: float) -> float:
+def _raw_gets(keys: dict[Address, str], round_s: float) -> float:
     """GETs a second over all connections."""
     pack: Any = hiredis.pack_command  # its stub wants a narrower tuple
-    ask: bytes = pack(("GET", ijp(_FIRST_USER)))
     selector = selectors.DefaultSelector()
-    connections = [socket.create_connection((host, port), timeout=5) for _ in range(CONNECTIONS)]
     try:
-        for connection in connections:
-            selector.register(connection, selectors.EVENT_READ)
+        for address, key in islice(cycle(keys.items()), CONNECTIONS):
+            connection = socket.create_connection(address, timeout=5)
+            selector.register(connection, selectors.EVENT_READ, ask := pack(("GET", key)))
             connection.sendall(ask)
         began = time.perf_counter()
         done = 0
         while time.perf_counter() < began + round_s:
             for ready, _ in selector.select(timeout=5):
                 connection = ready.fileobj  # type: ignore[assignment]
-                if not connection.recv(4096):
-                    raise LoadTestError("the server closed a connection.")
-                connection.sendall(ask)
+                reply = connection.recv(4096)
+                if not reply.startswith(b"$") or reply.startswith(b"$-1"):
+                    raise LoadTestError("a GET was not answered with a value.")
+                connection.sendall(ready.data)
                 done += 1
         return done / (time.perf_counter() - began)
     finally:
-        for connection in connections:
-            connection.close()
+        for registered in list(selector.get_map().values()):
+            registered.fileobj.close()  # type: ignore[union-attr]
         selector.close()

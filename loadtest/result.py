@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from cache.warming import WarmingCounts
@@ -71,3 +73,11 @@ class Result:
         for minute in range(-(-self.ran_s // MINUTE_S)):
             seen = {name: counted.by_minute.get(minute, nothing) for name, counted in self.counts.types.items()}
             yield minute, {name: (hits, lookups - hits) for name, (hits, lookups) in seen.items()}
+
+
+def versions(server: str) -> dict[str, str]:
+    """What took part in a run. `server` is what the server says of itself."""
+    packages = ("roleferry-cache", "redis", "hiredis", "orjson", "numpy")
+    return {"python": platform.python_version(), "server": server} | {
+        package: metadata.version(package) for package in packages
+    }

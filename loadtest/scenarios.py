@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -188,7 +189,8 @@ def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict
 
 def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
     wanted, described = _KINDS.get(kind, (dict, "a table of numbers"))
-    if isinstance(value, bool) or not isinstance(value, wanted):
+    is_infinite = isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, wanted) or is_infinite:
         raise ScenarioError(f"scenario {scenario!r}: {key} is {value!r}; it must be {described}.")
     if isinstance(value, dict):
         inner = "int" if "int" in kind else "float"

@@ -10,7 +10,7 @@ import random
 from bisect import bisect
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hdrh.histogram import HdrHistogram
 
@@ -21,15 +21,33 @@ if TYPE_CHECKING:
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
 
+# {cache type: (hits, lookups)}
+Hits: TypeAlias = dict[str, tuple[int, int]]
+
 _LONGEST_US: Final = 60_000_000
 PERCENTILES: Final = (50.0, 95.0, 99.0, 99.9)
 # Below this share of the asked rate, a step was not reached.
 REACHED: Final = 0.99
+# Nor if more than this share of its lookups went unanswered: a page that does without the cache is soon done.
+UNANSWERED: Final = 0.001
+# From this share of a core on, a processor is said to be full.
+_FULL: Final = 0.9
 
 
 def histogram() -> HdrHistogram:
     """Latencies from 1 µs to a minute, to three digits."""
     return HdrHistogram(1, _LONGEST_US, 3)
+
+
+def added(some: Hits, others: Hits) -> Hits:
+    """The sums by cache type."""
+    return {
+        name: (
+            some.get(name, (0, 0))[0] + others.get(name, (0, 0))[0],
+            some.get(name, (0, 0))[1] + others.get(name, (0, 0))[1],
+        )
+        for name in {**some, **others}
+    }
 
 
 @dataclass(slots=True)
@@ -92,10 +110,12 @@ class Mix:
 
 @dataclass(slots=True)
 class Tally:
-    """What one process did: latencies by (step, operation), and the share of its processor that it needed."""
+    """What one process did: latencies by (step, operation); by step, its processor time and its lookups."""
 
     latencies: dict[tuple[int, str], HdrHistogram] = field(default_factory=dict)
     cpu_s: dict[int, float] = field(default_factory=dict)
+    hits: dict[int, Hits] = field(default_factory=dict)
+    unanswered: dict[int, int] = field(default_factory=dict)
 
     def add(self, step: int, name: str, latency_us: float) -> None:
         found = self.latencies.get((step, name))
@@ -108,6 +128,8 @@ class Tally:
         return {
             "latencies": [(step, name, found.encode()) for (step, name), found in self.latencies.items()],
             "cpu_s": self.cpu_s,
+            "hits": self.hits,
+            "unanswered": self.unanswered,
         }
 
     def merge_packed(self, packed: dict[str, Any]) -> None:
@@ -115,6 +137,10 @@ class Tally:
             self.latencies.setdefault((step, name), histogram()).decode_and_add(text)
         for step, seconds in packed["cpu_s"].items():
             self.cpu_s[int(step)] = max(self.cpu_s.get(int(step), 0.0), seconds)
+        for step, hits in packed["hits"].items():
+            self.hits[int(step)] = added(self.hits.get(int(step), {}), hits)
+        for step, count in packed["unanswered"].items():
+            self.unanswered[int(step)] = self.unanswered.get(int(step), 0) + count
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +152,26 @@ class Step:
     latency_us: dict[str, int]  # by percentile, over all operations
     operations: dict[str, dict[str, int]]  # by operation: count, and latencies by percentile
     generator_cpu: float | None
-    server_cpu: float | None
+    server_cpu: dict[str, float]  # by node; empty where the server does not tell
+    hits: Hits
+    unanswered: float  # share of the lookups that no server answered
+
+    def shortfall(self, limit_ms: float) -> str | None:
+        """Why this step was not reached; None if it was."""
+        reasons = []
+        if self.achieved < REACHED * self.asked:
+            reasons.append(f"{self.achieved:,.0f} were achieved")
+        if self.unanswered > UNANSWERED:
+            reasons.append(f"{100 * self.unanswered:.1f} % of the lookups were not answered")
+        if self.latency_us["p99"] > limit_ms * 1000:
+            reasons.append(f"p99 was {self.latency_us['p99'] / 1000:.1f} ms, over {limit_ms:g} ms")
+        return ", ".join(reasons) or None
 
     def is_reached(self, limit_ms: float) -> bool:
-        return self.achieved >= REACHED * self.asked and self.latency_us["p99"] <= limit_ms * 1000
+        return self.shortfall(limit_ms) is None
 
 
-def step_of(tally: Tally, number: int, asked: float, seconds: float, server_cpu: float | None) -> Step:
+def step_of(tally: Tally, number: int, asked: float, seconds: float, server_cpu: dict[str, float]) -> Step:
     both = histogram()
     operations = {}
     for (step, name), found in sorted(tally.latencies.items()):
@@ -140,6 +179,8 @@ def step_of(tally: Tally, number: int, asked: float, seconds: float, server_cpu:
             both.add(found)
             operations[name] = {"count": found.get_total_count()} | percentiles(found)
     cpu_s = tally.cpu_s.get(number)
+    hits = tally.hits.get(number, {})
+    lookups = sum(lookups for _, lookups in hits.values())
     return Step(
         asked=asked,
         achieved=both.get_total_count() / seconds,
@@ -147,6 +188,8 @@ def step_of(tally: Tally, number: int, asked: float, seconds: float, server_cpu:
         operations=operations,
         generator_cpu=None if cpu_s is None else cpu_s / seconds,
         server_cpu=server_cpu,
+        hits=hits,
+        unanswered=tally.unanswered.get(number, 0) / lookups if lookups else 0.0,
     )
 
 
@@ -155,17 +198,15 @@ def percentiles(found: HdrHistogram) -> dict[str, int]:
 
 
 def conclusion(steps: list[Step], limit_ms: float) -> str:
-    """One sentence on the rate that was held, and on what ended it."""
+    """One or two sentences on the rate that was held, and on what ended it."""
     held = [step for step in steps if step.is_reached(limit_ms)]
     best = f"Held: {max(step.asked for step in held):,.0f} operations a second." if held else "No step was held."
     broken = next((step for step in steps if not step.is_reached(limit_ms)), None)
     if broken is None:
         return f"{best} Nothing broke; ask for more with --steps."
-    why = (
-        f"{broken.achieved:,.0f} were achieved"
-        if broken.achieved < REACHED * broken.asked
-        else f"p99 was {broken.latency_us['p99'] / 1000:.1f} ms, over {limit_ms:g} ms"
-    )
-    busy = (broken.generator_cpu or 0) > 0.9
-    hint = " The load generator's own processor was full: give it more with --processes or workers." if busy else ""
-    return f"{best} SHORTFALL at {broken.asked:,.0f} a second: {why}.{hint}"
+    hints = []
+    if (broken.generator_cpu or 0) > _FULL:
+        hints.append(" The load generator's own processor was full: give it more with --processes or workers.")
+    if full := [name for name, share in broken.server_cpu.items() if share > _FULL]:
+        hints.append(f" The server's processor was full: {', '.join(full)}.")
+    return f"{best} SHORTFALL at {broken.asked:,.0f} a second: {broken.shortfall(limit_ms)}.{''.join(hints)}"

@@ -15,8 +15,8 @@ from loadtest.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from loadtest.live_result import LiveResult
     from loadtest.result import Result
-    from loadtest.steps import Step
     from loadtest.verdict import Judgement, Row
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
@@ -94,27 +94,33 @@ def verdict_table(rows: list[Row]) -> Table:
     return filled
 
 
-def show_steps(steps: list[Step], hits: dict[str, tuple[int, int]], conclusion: str) -> None:
+def show_live(result: LiveResult) -> None:
     out = console()
+    out.print(f"{result.server} at {result.host}; {result.connections} connections, layout {result.layout}")
     rates = table(
-        "asked/s:", "achieved/s:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:", "server CPU:", "generator CPU:"
+        *("asked/s:", "achieved/s:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:"),
+        *("unanswered:", "server CPU:", "generator CPU:"),
     )
-    for step in steps:
-        latencies = [f"{step.latency_us[name] / 1000:.2f}" for name in ("p50", "p95", "p99", "p99.9")]
-        shares = [texts.percent(share, 0) for share in (step.server_cpu, step.generator_cpu)]
-        rates.add_row(f"{step.asked:,.0f}", f"{step.achieved:,.0f}", *latencies, *shares)
-    out.print(rates)
-    if steps:
-        operations = table("operation, last step", "count:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:")
-        for name, seen in steps[-1].operations.items():
-            latencies = [f"{seen[point] / 1000:.2f}" for point in ("p50", "p95", "p99", "p99.9")]
-            operations.add_row(name, f"{seen['count']:,}", *latencies)
-        out.print(operations)
-    for name, (hit, lookups) in hits.items():
-        out.print(
-            f"{name}: {texts.percent(hit / lookups if lookups else None)} of {lookups:,} lookups hit, all workers"
+    for step in result.steps:
+        rates.add_row(
+            f"{step.asked:,.0f}",
+            f"{step.achieved:,.0f}",
+            *texts.milliseconds(step.latency_us),
+            texts.percent(step.unanswered, 1),
+            texts.shares(step.server_cpu.values()),
+            texts.percent(step.generator_cpu, 0),
         )
-    out.print(conclusion)
+    out.print(rates)
+    if result.steps:
+        operations = table("operation, last step", "count:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:")
+        for name, seen in result.steps[-1].operations.items():
+            operations.add_row(name, f"{seen['count']:,}", *texts.milliseconds(seen))
+        out.print(operations)
+    for name, (hits, lookups) in result.hits.items():
+        out.print(
+            f"{name}: {texts.percent(hits / lookups if lookups else None)} of {lookups:,} lookups hit, all workers"
+        )
+    out.print(result.conclusion)
 
 
 def _sizing_table(judgement: Judgement) -> Table:

@@ -8,6 +8,8 @@ from loadtest import recovery, verdict
 from loadtest.scenarios import DAY_S, HOUR_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from cache import Catalog
     from loadtest.result import Result
     from loadtest.verdict import Judgement, Row
@@ -23,6 +25,20 @@ def interval(row: Row) -> str:
 
 def megabytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
+
+
+def milliseconds(latency_us: Mapping[str, int]) -> list[str]:
+    """The percentiles of a live step."""
+    return [f"{latency_us[point] / 1000:.2f}" for point in ("p50", "p95", "p99", "p99.9")]
+
+
+def shares(of_nodes: Iterable[float]) -> str:
+    """The one share, or the smallest and the greatest."""
+    known = sorted(of_nodes)
+    if not known:
+        return percent(None)
+    low, high = f"{100 * known[0]:.0f}", percent(known[-1], 0)
+    return high if high.startswith(f"{low} ") else f"{low}–{high}"
 
 
 def plan_bytes(catalog: Catalog) -> int:

@@ -222,8 +222,7 @@ class Platform:
 
     def jobs_of(self, user: int) -> tuple[int, ...]:
         """The list that the user sees now."""
-        jobs = self._job_of_slot
-        return tuple(jobs[slot] for slot in self._population.lists[user].tolist())
+        return tuple(map(self._job_of_slot.__getitem__, self._population.lists[user].tolist()))
 
     def calls(self, operation: Operation, now: float) -> list[CacheCall]:
         """The cache calls of one operation, in their order. WARM has none here: the driver runs it."""

@@ -29,7 +29,7 @@ from loadtest.share import ALL
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from loadtest.clocks import DeletingClock, ServerClock
     from loadtest.faults import Fault
@@ -107,8 +107,9 @@ class _Driver(Driver):
     def write_history(self, history: stationary.History, progress: Callable[[str, float], None]) -> None:
         """Leaves the server in the stationary state, and the counts at nothing."""
         started = time.perf_counter()
-        for user, age in history.last_login_age_s.items():
-            self._platform.last_login[user] = START_EPOCH_S - age
+        self._platform.last_login.update(
+            {user: START_EPOCH_S - age for user, age in history.last_login_age_s.items() if self._share.owns(user)}
+        )
         for done, (age, together) in enumerate(groupby(history.writes, key=attrgetter("age_s"))):
             writes = [write for write in together if self._share.owns(write.subject)]
             self.clock.move(START_EPOCH_S - age)
@@ -171,34 +172,33 @@ class _Driver(Driver):
             self.result.remarks += intervals.imprecise(self.result.counts, precision)
         progress("virtual time", 1.0)
 
-    def _instant(self, now: int, operations: Sequence[Operation]) -> None:
+    def _instant(self, now: int, operations: Iterable[Operation]) -> None:
         # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
         logins: dict[int, Task] = {}
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
-                if not (self._scenario.warming == "off" or self._is_warming_stopped or self.pipeline.is_down):
-                    self._warm_active()
-            else:
-                is_mine = self._share.is_first if operation.user < 0 else self._share.owns(operation.user)
-                if is_mine and operation.action is Action.LOGIN:
-                    self.result.counts.visits[operation.user] += 1
-                if is_mine and operation.action in _INVALIDATING:
-                    self._active(now)[1] += 1
-                if not is_mine and operation.action not in _OF_ALL_SHARES:
-                    continue
-                for call in self._calls(operation, now):
-                    task = self.task(call)
-                    if call.call is Call.GET_SESSION and call.user in logins:
-                        logins[call.user].then.append(task)
-                        continue
-                    if call.call is Call.START_SESSION:
-                        logins[call.user] = task
+                self._warm_active()
+                continue
+            for call in self._calls(operation, now):
+                task = self.task(call)
+                if call.call is Call.START_SESSION:
+                    logins[call.user] = task
+                if call.call is Call.GET_SESSION and call.user in logins:
+                    logins[call.user].then += (task,)
+                else:
                     tasks.append(task)
         self.pipeline.run(tasks)
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:
         """Those of this share. Jobs are invalidated by each."""
+        is_mine = self._share.is_first if operation.user < 0 else self._share.owns(operation.user)
+        if is_mine and operation.action is Action.LOGIN:
+            self.result.counts.visits[operation.user] += 1
+        if is_mine and operation.action in _INVALIDATING:
+            self._active(now)[1] += 1
+        if not is_mine and operation.action not in _OF_ALL_SHARES:
+            return []
         calls = self._platform.calls(operation, START_EPOCH_S + now)
         if self._share.of == 1:
             return calls
@@ -289,9 +289,10 @@ class _Driver(Driver):
     # -- warming -----------------------------------------------------------------------------------------------
 
     def _warm_active(self) -> None:
+        if self._scenario.warming == "off" or self._is_warming_stopped or self.pipeline.is_down:
+            return
         before, computed = self.pipeline.commands_sent, self.result.warming.computed
-        users = [user for user in self._platform.active_users(self.clock.now()) if self._share.owns(user)]
-        self.result.warming = self._warm(users, self.result.warming)
+        self.result.warming = self._warm(self._platform.active_users(self.clock.now()), self.result.warming)
         self.result.warming_commands += self.pipeline.commands_sent - before
         self.result.warming_runs += 1
         self._active(self.result.ran_s)[0] += self.result.warming.computed - computed
@@ -304,8 +305,11 @@ class _Driver(Driver):
         return counts
 
 
-def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, list[Operation]]]:
-    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first."""
+def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, Iterator[Operation]]]:
+    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first.
+
+    The operations are to be taken before the next instant.
+    """
     order = count()
     queue: list[tuple[int, int, int, Operation, Iterator[tuple[int, Operation]]]] = []
     streams = [(-1, behaviour.platform()), *((user, behaviour.user(user)) for user in range(users))]
@@ -313,12 +317,14 @@ def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, 
         delay, operation = next(stream)
         queue.append((delay, who, next(order), operation, stream))
     heapq.heapify(queue)
-    while queue[0][0] < end:
-        now = queue[0][0]
-        operations: list[Operation] = []
+
+    def operations_at(now: int) -> Iterator[Operation]:
         while queue[0][0] == now:
             _, who, _, operation, stream = queue[0]
-            operations.append(operation)
             delay, following = next(stream)
             heapq.heapreplace(queue, (now + delay, who, next(order), following, stream))
-        yield now, operations
+            yield operation
+
+    while queue[0][0] < end:
+        now = queue[0][0]
+        yield now, operations_at(now)

@@ -1,8 +1,8 @@
 """Is the larger node needed, does the data fit, and did the change work? Changes nothing itself: names the commands.
 
 Reads the last two weeks of the nodes' metrics. The larger type is needed when data nears what the node may hold, when
-the CPU is busy by day, or when CPU credits run down; engine CPU alone says that more shards are needed instead.
---verify looks at the replication group after `pulumi up`.
+the CPU is busy by day, or when CPU credits run down. Where no larger type would help, more shards do: a busy engine's
+thread, data that fits none, or no larger type known. --verify looks at the replication group after `pulumi up`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 _EXIT_CODES: Final = """exit codes: 0 no change is needed, or the change is verified; 1 an error; 2 wrong usage;
-3 the larger node is needed, or the change is not (yet) what the settings say; 4 the data would not fit"""
+3 a larger node or more shards are needed, or the change is not (yet) what the settings say;
+4 the data fits no larger node: more shards are needed"""
 _DAYS: Final = 14
 # Two thirds of the level at which the alarm rings: time to act before it does.
 _EARLY: Final = 2 / 3
 # What data may fill of the usable memory after the change, so that the next one is not due at once.
 _FILLED: Final = 0.8
+_SHARDS: Final = "more shards do: see Further in docs/scale-up.md"
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,22 @@ class Load:
 
 @dataclass(frozen=True)
 class Advice:
-    """What the load says. `target` is the node type to go to, None to stay."""
+    """What the load says. `target` is the node type to go to, None to stay.
+
+    Without `reasons` nothing has to change; with reasons and no target only more shards help.
+    """
 
     node_type: str
     target: str | None
     fits: bool
     reasons: tuple[str, ...]
     commands: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        if not self.reasons:
+            return 0
+        return 3 if self.fits else 4
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +86,7 @@ def measure(cloudwatch: Any, settings: Settings, *, now: datetime) -> Load:
 
 
 def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
-    """Whether `target` is needed for this load, and fits. Pure."""
+    """Whether `target`, the stack's own type if none is larger, is needed for this load, and fits. Pure."""
     node = settings.node
     reasons: list[str] = []
     if load.memory_bytes is not None and load.memory_bytes > _FILLED * node.usable_bytes:
@@ -98,10 +109,7 @@ def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
         f"python -m scripts.scale_up --stack {settings.stack} --verify",
     )
     if load.engine_cpu is not None and load.engine_cpu > ENGINE_CPU_PERCENT * _EARLY:
-        reasons.append(
-            f"the engine's thread is at {load.engine_cpu:.0f} %: a larger node does not help it, shards do "
-            "(Pulumi.scale-out.yaml)"
-        )
+        reasons.append(f"the engine's thread is at {load.engine_cpu:.0f} %: a larger node does not help it, {_SHARDS}")
     return Advice(node.name, target.name if go else None, fits, tuple(reasons), commands if go and fits else ())
 
 
@@ -120,9 +128,13 @@ def verify(elasticache: Any, settings: Settings) -> list[str]:
     if pending:
         problems.append(f"{group_id} has changes waiting: {', '.join(pending)}; see applyImmediately.")
     members = {member for group in found.get("NodeGroups", []) for member in _members(group)}
-    lost = sorted(set(settings.node_ids) - members)
-    if lost:
+    expected = set(settings.node_ids)
+    if lost := sorted(expected - members):
         problems.append(f"{group_id} lacks {', '.join(lost)}.")
+    if extra := sorted(members - expected):
+        problems.append(
+            f"{group_id} has {', '.join(extra)}, which no alarm watches: see Fewer nodes in docs/scale-up.md."
+        )
     return problems
 
 
@@ -162,19 +174,30 @@ def _high(values: list[float]) -> float | None:
 
 def _advise(options: argparse.Namespace) -> int:
     settings = common.stack_settings(options.stack)
+    target = _target(settings, options.to)
     load = measure(common.aws("cloudwatch", settings.region), settings, now=datetime.now(UTC))
     if load.memory_bytes is None:
         raise common.ScriptError(
-            f"no metrics of {', '.join(settings.node_ids)} in {settings.region} in {_DAYS} days; is the stack up?"
+            f"no metrics of {', '.join(settings.node_ids)} in {settings.region} in {_DAYS} days; is the stack up? "
+            "--verify looks at its nodes."
         )
-    advice = advise(settings, load, NODE_TYPES[options.to])
+    advice = advise(settings, load, target)
     if options.json:
         print(json.dumps({"load": asdict(load), "advice": asdict(advice)}, indent=2))
     else:
-        _print(settings, load, advice, options.to)
-    if advice.target is None:
-        return 0
-    return 3 if advice.fits else 4
+        _print(settings, load, advice, target.name)
+    return advice.exit_code
+
+
+def _target(settings: Settings, name: str | None) -> NodeType:
+    """The node type to judge: of the larger ones, or the stack's own where none is larger."""
+    own = settings.node
+    allowed = {n.name: n for n in NODE_TYPES.values() if n.usable_bytes > own.usable_bytes} or {own.name: own}
+    if name is None:
+        return max(allowed.values(), key=lambda node: node.usable_bytes)
+    if name not in allowed:
+        raise common.UsageError(f"--to {name} is not larger than the stack's {own.name}; give {' or '.join(allowed)}.")
+    return allowed[name]
 
 
 def _print(settings: Settings, load: Load, advice: Advice, to: str) -> None:
@@ -190,10 +213,14 @@ def _print(settings: Settings, load: Load, advice: Advice, to: str) -> None:
         console.print(f"  {name:<22}{value}")
     for reason in advice.reasons:
         console.print(f"- {reason}")
-    if advice.target is None:
-        console.print(f"{settings.node.name} is enough." if not advice.reasons else f"{to} would not help.")
+    if not advice.reasons:
+        console.print(f"{settings.node.name} is enough.")
     elif not advice.fits:
-        console.print(f"[bold red]The data does not fit {to} either[/bold red]: shard it, see docs/scale-up.md.")
+        console.print(f"[bold red]The data would fill {to} by more than {_FILLED:.0%}[/bold red]; {_SHARDS}.")
+    elif to == settings.node.name:
+        console.print(f"No type larger than {to} is known; {_SHARDS}.")
+    elif advice.target is None:
+        console.print(f"{to} would not help.")
     else:
         console.print(f"{to} is needed, and the data fits:")
         for command in advice.commands:
@@ -216,7 +243,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = common.parser("scale_up", __doc__, _EXIT_CODES)
     parser.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
-    parser.add_argument("--to", choices=NODE_TYPES, default=[*NODE_TYPES][-1], help="the node type to judge")
+    parser.add_argument("--to", choices=NODE_TYPES, help="the node type to judge (default: the largest)")
     parser.add_argument("--verify", action="store_true", help="after `pulumi up`: is the group what the settings say?")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     return parser

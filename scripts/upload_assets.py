@@ -1,9 +1,9 @@
 """Upload the static files: only what changed, each with its type and its Cache-Control, then one invalidation.
 
-Files below assets/ must have a fingerprint in their names (app.3f2a9c1b.js, app-DiwrgTda.js): they are kept for a week.
-Everything else is kept for a minute; of these, the paths whose content changed are invalidated. Fingerprinted files go
-first and pages after them, so that no page names a file that is not there. It may be interrupted and run again: what
-was left out is uploaded then, and a page that was not invalidated is renewed by itself within a minute.
+Files below assets/ must have a fingerprint in their names (app.3f2a9c1b.js, index-BX-3lZ9_.js): they are kept for a
+week. Everything else is kept for a minute; of these, the paths whose content changed are invalidated. Fingerprinted
+files go first and pages after them, so that no page names a file that is not there. It may be interrupted and run
+again: what was left out is uploaded then, and a page that was not invalidated is renewed by itself within a minute.
 CloudFront compresses files of up to 10 MB by itself; larger texts are stored compressed.
 """
 
@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _ASSETS: Final = ASSET_PATH.strip("/*") + "/"
-# Eight or more characters with a digit or a capital among them, as build tools make them, before the last ending.
-_FINGERPRINT: Final = re.compile(r"[.-](?=[a-z_]*[A-Z0-9])[A-Za-z0-9_]{8,}(\.[a-z0-9]+)+$")
+_DATE: Final = r"(19|20)\d\d(0\d|1[0-2])[0-3]\d"
+# Also numbered ones, and sizes. Of 1,000 random hashes in base64 three or four look like that.
+_WORDS: Final = r"[A-Z]?[a-z]{2,}([-_][a-z]{2,})*([-_]?v?\d+x?)?|\d+([x_-]\d+)+"
+# Before the endings: hexadecimal of any length, as of webpack, or eight characters of url-safe base64, as of Rollup and
+# Vite; esbuild's base32 is among it.
+_FINGERPRINT: Final = re.compile(
+    rf"[.-](?!{_DATE}\.)((?=[a-f]*\d)[0-9a-f]{{8,}}|(?!({_WORDS})\.)[\w-]{{8}})(\.[A-Za-z0-9]+)+$", re.ASCII
+)
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/ServingCompressedFiles.html
 _CLOUDFRONT_COMPRESSES: Final = 10_000_000
 _COMPRESSIBLE: Final = re.compile(r"text/|application/(javascript|json|manifest\+json|wasm|xml)|image/svg")
@@ -105,8 +111,11 @@ def main(argv: list[str] | None = None) -> int:
     return common.guarded("upload_assets", lambda: _upload(options))
 
 
-def files(folder: Path) -> list[File]:
-    """Every file of the folder but hidden ones. Raises UsageError if one below assets/ has no fingerprint."""
+def files(folder: Path, *, trust_names: bool = False) -> list[File]:
+    """Every file of the folder but hidden ones. Raises UsageError if one below assets/ shows no fingerprint.
+
+    With `trust_names` no name is judged.
+    """
     if not folder.is_dir():
         raise common.UsageError(f"{folder} is no folder; give the folder that the build wrote.")
     found = [
@@ -116,11 +125,12 @@ def files(folder: Path) -> list[File]:
     ]
     if not found:
         raise common.UsageError(f"{folder} has no files; build first.")
-    bare = [file.key for file in found if file.fingerprinted and not _FINGERPRINT.search(file.key)]
-    if bare:
+    bare = [file.key for file in found if file.fingerprinted and not _FINGERPRINT.search(file.path.name)]
+    if bare and not trust_names:
         raise common.UsageError(
             f"{len(bare)} file(s) below {_ASSETS} have no fingerprint, and would be kept for a week after a change: "
-            f"{', '.join(bare[:5])}{' …' if len(bare) > 5 else ''}. Let the build name them by content, or move them."
+            f"{', '.join(bare[:5])}{' …' if len(bare) > 5 else ''}. Let the build name them by content, or move them; "
+            "--trust-names if it did, and the hash looks like a word."
         )
     return found
 
@@ -175,7 +185,7 @@ def _hidden(path: Path) -> bool:
 
 def _upload(options: argparse.Namespace) -> int:
     bucket, distribution, region = _where(options)
-    found = files(options.folder)
+    found = files(options.folder, trust_names=options.trust_names)
     s3 = common.aws("s3", region)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     planned = plan(
@@ -247,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--distribution", help="instead of the output distribution_id")
     add("--region", help="of the bucket, instead of the output region (default: us-east-1)")
     add("--delete", action="store_true", help="also delete what is in the bucket and not in the folder")
+    add("--trust-names", action="store_true", help="judge no name below assets/: the build fingerprints all")
     add("--dry-run", action="store_true", help="print what would be done, change nothing")
     add("--json", action="store_true", help="print JSON instead of lines")
     return parser

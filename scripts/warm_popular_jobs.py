@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
 import sys
 import tomllib
@@ -63,8 +64,9 @@ def load_function(name: str) -> Score:
     sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module_name), function_name, None) if module_name else None
-    except ImportError as error:
-        raise UsageError(f"{name!r} cannot be imported: {error}. Give it as module:function.") from error
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{name!r} cannot be imported: {told}. Give it as module:function.") from error
     if not callable(function):
         raise UsageError(f"{name!r} is no function. Give it as module:function.")
     return function  # type: ignore[no-any-return]
@@ -82,8 +84,8 @@ def read_queries(path: Path | None) -> dict[str, Any]:
     for section, kind in (("jobs", Jobs), ("users", Users)):
         words = given.pop(section, {})
         known = {each.name for each in fields(kind)} | {"sql"}
-        if not isinstance(words, dict) or not words.keys() <= known:
-            raise UsageError(f"{path}: [{section}] takes {', '.join(sorted(known))}.")
+        if not isinstance(words, dict) or not words.keys() <= known or set(map(type, words.values())) - {str}:
+            raise UsageError(f"{path}: [{section}] takes {', '.join(sorted(known))}, each a text.")
         sql = words.pop("sql", None)
         if sql is not None and words:
             raise UsageError(f"{path}: [{section}] takes either sql or names.")
@@ -155,8 +157,8 @@ def warm(options: argparse.Namespace) -> int:
     score = load_function(options.score)
     sink = None if options.statsd is None else DogStatsD(*address(options.statsd))
     try:
-        if options.scores_per_second < 0:
-            raise UsageError("--scores-per-second must be at least 0.")
+        if not 0 <= options.scores_per_second < math.inf:
+            raise UsageError("--scores-per-second must be a number from 0.")
         source = PostgresSource(
             from_environment("DATABASE_URL", "postgresql://user@host/name"), **read_queries(options.queries)
         )
@@ -195,4 +197,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Whoever answers pages on the same machine goes first: a page waits for milliseconds, a run has an hour.
+    os.nice(10)
     sys.exit(main())

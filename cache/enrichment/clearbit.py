@@ -5,7 +5,8 @@ Theory of operation
 One call of `find` has one deadline, whatever happens in it. 200 is the company; 404 (unknown) and 422 (no domain to
 them) are None. 202 (they are still looking), 5xx, time-outs and answers that are no JSON are tried again, with a pause
 that doubles. 429 is tried again when its Retry-After has passed, by every caller of this process. What would end behind
-the deadline is not begun. After five calls in a row that failed, nobody calls for half a minute.
+the deadline is not begun. After five calls in a row that failed, nobody calls for half a minute; 202, 429 and a rate
+that is used up are no failures, since Clearbit works.
 
 What to do next is decided in `_Calls.find`, a generator that asks for requests and pauses; the two clients only carry
 them out.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -42,10 +44,16 @@ _TRY_TIMEOUT_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.2
 _FAILURES_TO_STOP: Final = 5
 _STOP_FOR_S: Final = 30.0
+# The rate is per minute: whoever asks for a longer pause than a few of these means something else, or nothing.
+_LONGEST_PAUSE_S: Final = 300.0
 _HOST: Final = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 
 
 _sleep, _async_sleep = time.sleep, asyncio.sleep
+
+
+class _BusyError(EnrichmentUnavailableError):
+    """Clearbit works; it had nothing for this caller in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +97,11 @@ class _Calls:
             raise EnrichmentUnavailableError(f"Clearbit failed {_FAILURES_TO_STOP} times; it is not asked for {name}.")
         try:
             company = yield from self._tries(name)
-        except EnrichmentUnavailableError:
-            self._breaker.failed()
+        except EnrichmentUnavailableError as error:
+            if isinstance(error, _BusyError):
+                self._breaker.gave_up()
+            else:
+                self._breaker.failed()
             raise
         except BaseException:
             self._breaker.gave_up()
@@ -100,23 +111,25 @@ class _Calls:
 
     def _tries(self, name: str) -> Generator[_Request | _Pause, Any, dict[str, Any] | None]:
         end, pause_s, reason = self._monotonic() + self._deadline_s, _FIRST_PAUSE_S, "its rate was used up"
+        error: type[EnrichmentUnavailableError] = _BusyError
         while True:
             wait_s = self._turn(end)
             if wait_s is None:
-                told = f"Clearbit has not told of {name} in {self._deadline_s:g} s: {reason}."
-                raise EnrichmentUnavailableError(told)
+                raise error(f"Clearbit has not told of {name} in {self._deadline_s:g} s: {reason}.")
             if wait_s > 0:
                 yield _Pause(wait_s)
             self.sent += 1
             answer = yield _Request(name, min(_TRY_TIMEOUT_S, max(end - self._monotonic(), 0.001)))
             if isinstance(answer, _Answer) and answer.status == 429:
-                reason = "429, too many requests"
+                reason, error = "429, too many requests", _BusyError
                 self._not_before(_seconds(answer.retry_after, self._between_s))
                 continue
             judged = _judge(answer)
             if not isinstance(judged, str):
                 return judged
             reason = judged
+            is_working = isinstance(answer, _Answer) and answer.status == 202
+            error = _BusyError if is_working else EnrichmentUnavailableError
             # Somewhere in the upper half, so that many processes do not come back together.
             yield _Pause(min(pause_s * (1 + self._jitter()) / 2, max(end - self._monotonic(), 0)))
             pause_s *= 2
@@ -151,7 +164,15 @@ class _Client:
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`deadline_s` is for one `find` with all its retries. Raises ValueError for no key or a URL without TLS."""
+        """`deadline_s` is for one `find` with all its retries.
+
+        Raises ValueError for no key or one that no header can hold, a URL without TLS, and limits that are not over 0.
+        """
+        if not (deadline_s > 0 and calls_per_minute > 0):
+            raise ValueError(
+                f"deadline_s is {deadline_s!r}, calls_per_minute {calls_per_minute!r}; both must be over 0."
+            )
+        key = key.strip()  # a key that was read from a file ends with its line
         self._calls = _Calls(deadline_s, calls_per_minute, monotonic, jitter)
         self._client = self._connect(base_url=checked(key, url), headers=_headers(key))
 
@@ -241,6 +262,8 @@ class AsyncClearbit(_Client):
 def checked(key: str, url: str) -> str:
     if not key:
         raise ValueError(f"the key is empty. Set {KEY_VARIABLE} to the secret key of the Clearbit account.")
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(f"the key has characters that no key has. Check {KEY_VARIABLE}.")
     parsed = httpx.URL(url)
     if parsed.scheme != "https" and parsed.host not in ("127.0.0.1", "localhost"):
         raise ValueError(f"url is {url!r}; it must begin with https://, for the key goes with every request.")
@@ -274,18 +297,18 @@ def _judge(answer: _Answer | Exception) -> dict[str, Any] | str | None:
 def _json(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _seconds(retry_after: str | None, otherwise: float) -> float:
-    """Retry-After in seconds: a number or a date (RFC 9110, 10.2.3)."""
+    """Retry-After in seconds, at most five minutes: a number or a date (RFC 9110, 10.2.3)."""
     try:
-        return max(float(retry_after or ""), 0.0)
+        wait_s = float(retry_after or "")
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(retry_after or "").timestamp() - time.time(), 0.0)
-    except ValueError:
-        return otherwise
+        try:
+            wait_s = parsedate_to_datetime(retry_after or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return otherwise
+    return otherwise if math.isnan(wait_s) else min(max(wait_s, 0.0), _LONGEST_PAUSE_S)

@@ -110,7 +110,9 @@ class PostgresSource:
 
     def popular_jobs(self, limit: int) -> list[int]:
         rows = self._rows(self._jobs, since=datetime.now(UTC) - VIEWS_WITHIN, limit=limit)
-        return [int(row[0]) for row in rows]
+        if any(type(row[0]) is not int for row in rows):
+            raise WarmingError("the query for jobs gave something else than whole numbers in its first column.")
+        return [row[0] for row in rows]
 
     def count_users(self, since: datetime, after: ActiveUser | None) -> int:
         """How many there are; 0 where only a query of one's own could tell."""
@@ -124,7 +126,9 @@ class PostgresSource:
             rows = self._rows(self._users, limit=_PAGE_USERS, **_position(since, after))
             if not rows:
                 return
-            page = [ActiveUser(int(user_id), seen) for user_id, seen in rows]
+            page = [ActiveUser(*row) for row in rows if _is_user(row)]
+            if len(page) < len(rows):
+                raise WarmingError("the query for users gave something else than rows of a user id and a timestamptz.")
             if page[-1] == after:
                 raise WarmingError(
                     f"users_sql gave user {after.user_id} again; it must give those behind :last_seen, :user_id."
@@ -140,6 +144,10 @@ class PostgresSource:
             # The driver's words, without the statement and its parameters; a password is in neither.
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise WarmingError(f"PostgreSQL does not answer the query: {reason}.") from error
+
+
+def _is_user(row: Sequence[Any]) -> bool:
+    return len(row) == 2 and type(row[0]) is int and isinstance(row[1], datetime) and row[1].tzinfo is not None
 
 
 def _position(since: datetime, after: ActiveUser | None) -> dict[str, object]:

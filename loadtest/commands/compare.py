@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         table = terminal.table("", "before:", "after:", "")
         for change in changes:
             show = megabytes if change.name == "memory" else percent
-            colour = {"worse": "[bold red]", "better": "[green]"}.get(change.what, "")
+            colour = "[bold red]" if change.is_regression else "[green]" if change.what == "better" else ""
             figures = ["–" if value is None else show(value) for value in (change.before, change.after)]
             table.add_row(change.name, *figures, colour + change.what)
         console = terminal.console()

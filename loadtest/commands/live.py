@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import reference, report
+from loadtest import live_report, live_result, reference, report
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode, ScenarioError
+from loadtest.live_result import LiveResult
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +22,12 @@ _LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--host", required=True, metavar="URL", help="the server, as redis://127.0.0.1:6379 or rediss://…")
+    add(
+        "--host",
+        required=True,
+        metavar="URL",
+        help="the server, or a node or the configuration endpoint of a cluster, as redis://127.0.0.1:6379 or rediss://…",
+    )
     add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     common.scenario(parser, with_users=False)
     common.layout(parser)
@@ -31,26 +38,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--processes", type=int, default=1, help="load generators on this machine (default: 1)")
     add("--workers", type=int, default=0, metavar="N", help="wait for N workers on other machines instead")
     add("--reference", action="store_true", help="first compare the library's batches with GETs over raw sockets")
-    add("--report", type=Path, default=Path("report"), metavar="DIR", help="where to write live.json (default: report)")
+    add("--report", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     _check(options)
     common.load_scenario(options)
     report.check_folder(options.report)
-    if options.reference:
-        print(reference.compare(options.host), flush=True)
+    file = options.report / live_result.FILE
+    file.unlink(missing_ok=True)  # it would be taken for what this run measured
+    comparison = str(reference.compare(options.host)) if options.reference else ""
+    if comparison:
+        print(comparison, flush=True)
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", options.host, "-u", str(options.connections), "-r", str(options.connections)]
+    # As many as operations at once: none waits for a connection.
+    command += ["--pool", str(-(-options.connections // max(options.processes, options.workers)))]
     command += ["--scenario", options.scenario, "--scenarios", str(options.scenarios), "--layout", options.layout]
     command += ["--iam", options.iam, "--steps", options.steps, "--step-seconds", str(options.step_seconds)]
-    command += ["--limit-ms", str(options.limit_ms), "--report-file", str(options.report / "live.json")]
+    command += ["--limit-ms", str(options.limit_ms), "--report-file", str(file)]
     if options.workers:
         command += ["--master", "--expect-workers", str(options.workers)]
     elif options.processes > 1:
         command += ["--processes", str(options.processes)]
-    command += ["--loglevel", "WARNING", "--stop-timeout", "2"]
-    return ExitCode(_code(subprocess.run(command, check=False, env=_environment()).returncode))  # noqa: S603
+    command += ["--skip-log-setup", "--stop-timeout", "2"]
+    returned = subprocess.run(command, check=False, env=_environment()).returncode  # noqa: S603
+    if file.exists():
+        result = replace(LiveResult.read(file), comparison=comparison)
+        result.write(file)
+        page = options.report / live_report.FILE
+        page.write_text(live_report.html(result))
+        print(f"Report: {page}")
+    return ExitCode(_code(returned))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -22,6 +22,8 @@ def creation(cloud: Cloud, type_: str, inputs: Inputs, region: str) -> Iterator[
     """The requests that make a resource; the later ones come when the earlier ones are answered."""
     if type_ == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup":
         yield from _empty_default_group(cloud, inputs, region)
+    if type_ == "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule":
+        cloud.adopt_security_group(inputs["referencedSecurityGroupId"], beside=inputs["securityGroupId"], region=region)
     yield from TRANSLATIONS[type_].calls(inputs)
 
 

@@ -19,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.security_groups import SecurityGroup
 from moto.elasticache.models import elasticache_backends
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.models import FakeBucket
@@ -120,6 +122,17 @@ class Cloud:
         except BotoCoreError as error:
             raise RefusedError(f"{call.operation}: {error}") from None
         return answer
+
+    def adopt_security_group(self, id_: str, *, beside: str, region: str) -> None:
+        """Makes a group that a setting names and no stack declares, in the network of `beside`.
+
+        On AWS it is the application's. Moto takes no rule about a group that it does not have.
+        """
+        backend = ec2_backends[ACCOUNT][region]
+        own = backend.get_security_group_from_id(beside)
+        if own is not None and own.vpc_id and backend.get_security_group_from_id(id_) is None:
+            group = SecurityGroup(backend, id_, id_, "Not of this stack", vpc_id=own.vpc_id)  # type: ignore[abstract]
+            backend.groups[own.vpc_id][id_] = group
 
     def _completed(self, call: Call, region: str) -> dict[str, Any]:
         """What the API wants of the sender and not of the declaration, and what moto wants beyond the API."""

@@ -164,15 +164,31 @@ def test_a_process_asks_for_a_foreign_lease_as_one(
     service = connect()
     raw.set(LEASE, "another holder")
     waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
-    _until(lambda: raw.info("commandstats").get("cmdstat_set", {}).get("calls", 0) > CALLERS)
+    _until(lambda: service.stats.counts("generic").waits == CALLERS)
     raw.config_resetstat()
     time.sleep(0.5)
-    looks = raw.info("commandstats")["cmdstat_exists"]["calls"]
+    looks = raw.info("commandstats")["cmdstat_mget"]["calls"]
     raw.delete(LEASE)
 
     assert {waiter.result() for waiter in waiters} == {"mine"}
     assert looks < 100
     assert service.stats.counts("generic").computes == 1
+
+
+@_OF_ONE_LAYOUT
+def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
+    connect: Callable[..., Any], raw: redis.Redis, threads: Threads
+) -> None:
+    service = connect()
+    raw.set(LEASE, "another holder")
+    waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
+    _until(lambda: service.stats.counts("generic").waits == CALLERS)
+    raw.config_resetstat()
+    raw.set(KEY, b'\x01"the other\'s"')
+    raw.delete(LEASE)
+
+    assert {waiter.result() for waiter in waiters} == {"the other's"}
+    assert "cmdstat_get" not in raw.info("commandstats")
 
 
 def test_a_cancelled_task_gives_its_lease_back(app_url: str, place: str, raw: redis.Redis) -> None:

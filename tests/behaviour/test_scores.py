@@ -113,6 +113,24 @@ def test_a_plain_set_after_a_missed_get_that_an_invalidation_overtook_is_not_ser
     assert other.get_match_score(USER, JOB) is None
 
 
+def test_a_late_set_from_another_thread_is_not_served_whoever_was_refused_before_it(
+    service: Any, threads: Threads
+) -> None:
+    """Nobody can tell which of the two belongs to the get."""
+    assert threads.start(service.get_match_score, USER, JOB).result() is None
+    assert service.invalidate_user_matches(USER)
+
+    for _ in range(2):
+        threads.start(service.set_match_score, USER, JOB, PACKED).result()
+    service.set_match_score(USER, JOB, PACKED)
+    service.set_match_score(USER, JOB, PACKED)
+
+    assert service.get_match_score(USER, JOB) is None
+    fence = service.fence(USER, [JOB])
+    assert service.set_match_score(USER, JOB, PACKED, fence=fence)
+    assert service.get_match_score(USER, JOB) == PACKED
+
+
 def test_a_set_after_a_get_that_was_not_answered_is_refused(service: Any, raw: redis.Redis) -> None:
     """Nobody knows whether an invalidation came in between."""
     raw.acl_setuser("app", enabled=True, commands=["-hmget", "-mget"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -215,6 +217,38 @@ def test_whatever_a_server_answers_reads_compute_and_it_is_back_when_the_server_
 
     until(lambda: service.get_company_enrichment(COMPANY, lambda: "new") and service.stats.counts("company").hits)
     assert service.pending_invalidations == 0
+
+
+def test_a_reply_too_many_is_not_taken_for_the_next_lookup_s(connect: Callable[..., Any], proxy: Proxy) -> None:
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "its own")
+    proxy.mode = b'$4\r\n\x01"x"\r\n' * 2
+    service.get_company_enrichment(7, lambda: "computed")
+    proxy.mode = "pass"
+
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") in ("its own", "computed")
+
+
+def test_a_silent_server_costs_little_under_gevent(proxy: Proxy) -> None:
+    """Its sockets keep their own time: the system's limit does nothing there."""
+    program = f"""
+from gevent import monkey
+monkey.patch_all()
+import sys, cache
+service = cache.CacheService.from_url({proxy.url!r})
+service.set_company_enrichment(7, "cached")
+print("connected", flush=True)
+sys.stdin.readline()
+print(service.get_company_enrichment(7, lambda: "computed"), flush=True)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            assert process.stdout.readline() == "connected\n"
+            proxy.mode = "hang"
+            assert process.communicate("\n", timeout=30) == ("computed\n", None)
+        finally:
+            process.kill()
 
 
 def test_a_full_server_is_read_and_its_writes_are_dropped(connect: Callable[..., Any], server: Valkey) -> None:

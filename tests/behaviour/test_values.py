@@ -44,6 +44,12 @@ def test_a_negative_result_is_kept_for_as_long_as_asked(service: Any, raw: redis
         service.get_ijp(USER, never, none_ttl=-1)
 
 
+@pytest.mark.parametrize("ttl", [0, -1, 1.5, True, 10**18], ids=repr)
+def test_a_ttl_that_a_server_would_refuse_is_refused_at_once(service: Any, ttl: Any) -> None:
+    with pytest.raises(ValueError, match=f"ttl is {ttl}; it must be a whole number of seconds from 1 to 315360000"):
+        service.get_with_lock("report:7", never, ttl)
+
+
 def test_jitter_only_shortens(connect: Callable[..., Any], raw: redis.Redis) -> None:
     service = connect(jitter=lambda: 1.0)
     service.get_with_lock("report:7", lambda: 1, 1000)

@@ -23,7 +23,10 @@ def test_the_catalogue_is_what_was_planned() -> None:
     }
 
 
-@pytest.mark.parametrize("change", [{"ttl_s": {"match": 0}}, {"targets": {"match": 1.01}}, {"targets": {"match": 80}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"ttl_s": {"match": 0}}, {"ttl_s": {"match": 10**18}}, {"targets": {"match": 1.01}}, {"targets": {"match": 80}}],
+)
 def test_a_value_that_no_cache_type_may_have_is_refused(change: dict[str, dict[str, int]]) -> None:
     with pytest.raises(ValueError, match="match"):
         CATALOG.changed(**change)

@@ -62,6 +62,21 @@ def test_an_invalidation_that_comes_while_others_are_applied_stays_pending(clock
     assert len(pending) == 1
 
 
+def test_a_child_applies_what_its_parent_was_applying_at_the_fork(clock: Clock) -> None:
+    pending = Pending(clock)
+    on_its_way, waiting = commands.delete("ijp:1"), commands.delete("ijp:2")
+    pending.add([on_its_way])
+    assert pending.begin() == (on_its_way,)
+    pending.add([waiting])
+
+    pending.after_fork()
+
+    assert len(pending) == 2
+    assert pending.begin() == (on_its_way, waiting)
+    pending.applied([on_its_way, waiting])
+    assert not pending.holds_up(None)
+
+
 def test_too_many_invalidations_of_scores_become_one_of_all(clock: Clock) -> None:
     pending = Pending(clock)
     company = commands.delete("company:1:enrichment")

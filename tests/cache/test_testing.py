@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cache.testing import TestServer, off
+from cache.testing import TestServer, async_off, off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +81,28 @@ def test_the_asyncio_service_is_the_same(server: TestServer) -> None:
 
 
 def test_without_a_server_everything_is_computed() -> None:
-    with closing(off()) as cache:
+    told: list[int] = []
+    with closing(off(on_pending=told.append)) as cache:
         assert cache.match_scores(1, [2], lambda jobs: {2: {"score": 1}}) == {2: {"score": 1}}
         assert cache.get_match_score(1, 2) is None
         assert not cache.invalidate_user_matches(1)
         assert cache.pending_invalidations == 1
+        assert told == [1]
+
+
+def test_without_a_server_everything_is_computed_with_asyncio_too() -> None:
+    told: list[int] = []
+
+    async def compute(jobs: list[int]) -> dict[int, dict[str, Any]]:
+        return {job: {"score": 1} for job in jobs}
+
+    async def scenario() -> None:
+        cache = async_off(on_pending=told.append)
+        assert await cache.match_scores(1, [2], compute) == {2: {"score": 1}}
+        assert not await cache.invalidate_user_matches(1)
+        assert cache.pending_invalidations == 1
+        await cache.close()
+
+    asyncio.run(scenario())
+
+    assert told == [1]

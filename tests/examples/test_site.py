@@ -14,6 +14,7 @@ from cache.enrichment import Clearbit
 from examples import load, seed, servers
 from examples.site import Site
 from local.clearbit import ClearbitServer
+from local.errors import LocalError
 from local.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -92,9 +93,51 @@ def test_nobody_comes_in_without_a_session_or_with_another_s(visitor: httpx.Clie
     assert visitor.get("/jobs").status_code == 200
     visitor.post("/logout")
 
-    for forged in (cookie, "8." + cookie.partition(".")[2], "7.", "7", "x.y"):
+    for forged in (cookie, "8." + cookie.partition(".")[2], "7.", "7", "x.y", f"{10**30}.x"):
         assert visitor.get("/jobs", headers={"Cookie": f"session={forged}"}).status_code == 401
     assert visitor.post("/login/999").status_code == 404
+
+
+def test_a_session_that_ends_while_a_page_looks_it_up_stays_ended(
+    visitor: httpx.Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.post("/login/7")
+    cookie = {"Cookie": f"session={visitor.cookies['session']}"}
+    site._cache.end_session(7)  # as a cache that lost it
+    connect = site._engine.connect
+    signs_out = [True]
+
+    def connect_late() -> Any:
+        """The user signs out as soon as the page has read the session from the database."""
+        connection = connect()
+        if signs_out.pop() if signs_out else False:
+            scalar = connection.scalar
+
+            def scalar_then_logout(*arguments: Any) -> Any:
+                token = scalar(*arguments)
+                site.logout(7)
+                return token
+
+            connection.scalar = scalar_then_logout  # type: ignore[assignment, method-assign]
+        return connection
+
+    monkeypatch.setattr(site._engine, "connect", connect_late)
+
+    assert visitor.get("/preferences", headers=cookie).status_code == 200
+    assert visitor.get("/preferences", headers=cookie).status_code == 401
+
+
+@pytest.mark.parametrize("data", [{"skills": 5, "salary": 1}, {"skills": [1], "salary": -1}, {"skills": ["\0"]}, []])
+def test_preferences_that_are_none_are_refused(visitor: httpx.Client, data: Any) -> None:
+    visitor.post("/login/7")
+
+    assert visitor.put("/preferences", json=data).status_code == 422
+    assert visitor.get("/jobs").status_code == 200
+
+
+def test_a_port_in_use_is_said(site: Site) -> None:
+    with servers.serve(site.app) as url, pytest.raises(LocalError, match="is something else using it"):
+        servers.serve(site.app, port=httpx.URL(url).port).__enter__()
 
 
 def test_what_is_counted_is_at_metrics(visitor: httpx.Client, site: Site) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import redis
 
 from cache import CATALOG
-from loadtest import population, reference, scenarios
+from loadtest import live_report, population, reference, scenarios
 from loadtest.__main__ import main
+from loadtest.errors import LoadTestError
+from loadtest.live_result import LiveResult
+from loadtest.server import Server
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 from loadtest.traffic import Call
 from loadtest.webtab import HitRates
+from local.cluster import ValkeyCluster
 from local.valkey import Valkey
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_operations_are_due_at_fixed_times() -> None:
@@ -50,21 +54,34 @@ def test_processes_are_added_up() -> None:
         Tally(),
     )
     one.cpu_s[0], other.cpu_s[0] = 0.2, 0.9
+    one.hits[0], other.hits[0] = {"ijp": (50, 60)}, {"ijp": (10, 40), "match": (0, 100)}
+    one.unanswered[0], other.unanswered[0] = 2, 0
 
     for each in (one, other):
         both.merge_packed(json.loads(json.dumps(each.packed(), default=lambda text: text.decode())))
 
-    step = step_of(both, 0, asked=50.0, seconds=2.0, server_cpu=0.5)
+    step = step_of(both, 0, asked=50.0, seconds=2.0, server_cpu={"a:1": 0.5})
     assert step.achieved == 50.5
     assert step.operations["ijp.get"]["count"] == 100
     assert step.operations["ijp.get"]["p50"] == pytest.approx(100, rel=0.01)
     assert step.operations["ijp.get"]["p95"] == pytest.approx(300, rel=0.01)
     assert step.generator_cpu == 0.45
+    assert step.hits == {"ijp": (60, 100), "match": (0, 100)}
+    assert step.unanswered == 0.01
 
 
-def step(asked: float, achieved: float, p99_us: int = 1_000, generator_cpu: float = 0.1) -> Step:
+def step(
+    asked: float,
+    achieved: float,
+    p99_us: int = 1_000,
+    generator_cpu: float = 0.1,
+    unanswered: float = 0.0,
+    server_cpu: float = 0.2,
+) -> Step:
     latencies = {"p50": 100, "p95": 500, "p99": p99_us, "p99.9": p99_us}
-    return Step(asked, achieved, latencies, {}, generator_cpu, None)
+    operations = {"ijp.get": {"count": 100, **latencies}}
+    nodes = {"127.0.0.1:1": 0.1, "127.0.0.1:2": server_cpu}
+    return Step(asked, achieved, latencies, operations, generator_cpu, nodes, {"ijp": (90, 100)}, unanswered)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +94,51 @@ def step(asked: float, achieved: float, p99_us: int = 1_000, generator_cpu: floa
         ),
         ([step(100, 100, 60_000)], "No step was held. SHORTFALL at 100 a second: p99 was 60.0 ms, over 50 ms."),
         ([step(100, 50, generator_cpu=0.97)], "The load generator's own processor was full"),
+        ([step(100, 50, server_cpu=0.97)], "The server's processor was full: 127.0.0.1:2."),
+        ([step(100, 100, unanswered=0.5)], "SHORTFALL at 100 a second: 50.0 % of the lookups were not answered."),
     ],
 )
 def test_a_shortfall_is_said(steps: list[Step], said: str) -> None:
     assert said in conclusion(steps, limit_ms=50)
+
+
+def live_result(*steps: Step) -> LiveResult:
+    return LiveResult(
+        at="2026-11-24T12:00:00+00:00",
+        host="redis://127.0.0.1:6379",
+        server="Valkey 9.1.2",
+        scenario="small",
+        seed=1,
+        layout="hash",
+        connections=50,
+        generators=1,
+        step_s=15.0,
+        limit_ms=50.0,
+        targets={"ijp": 0.95},
+        versions={"python": "3.11"},
+        steps=list(steps),
+    )
+
+
+def test_the_file_of_a_run_can_be_read_again(tmp_path: Path) -> None:
+    result = live_result(step(100, 100), step(200, 150))
+    file = tmp_path / "live.json"
+
+    result.write(file)
+
+    again = LiveResult.read(file)
+    assert again.conclusion == result.conclusion
+    assert live_report.html(again) == live_report.html(result)
+    assert json.loads(file.read_text())["hits"] == {"ijp": [180, 200]}
+
+
+def test_the_page_shows_what_was_held() -> None:
+    page = live_report.html(live_result(step(100, 100), step(200, 150)))
+
+    assert "SHORTFALL at 200 a second: 150 were achieved." in page
+    assert "<details open><summary>At 100 a second" in page
+    assert "90.00 %" in page
+    assert "<svg" not in live_report.html(live_result())
 
 
 def test_the_mix_is_that_of_the_scenario() -> None:
@@ -92,6 +150,62 @@ def test_the_mix_is_that_of_the_scenario() -> None:
     lists = [call for call in calls if call.call is Call.MATCH_SCORES]
     assert all(len(call.jobs) == scenario.list_length for call in lists)
     assert len(lists) / len(calls) == pytest.approx(0.15, abs=0.03)
+
+
+def test_a_cluster_is_found_out_and_its_nodes_are_told_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with ValkeyCluster() as cluster:
+        main(
+            [
+                *("live", "--host", cluster.url, "--scenario", "small", "--steps", "20", "--step-seconds", "2"),
+                *("--connections", "4", "--report", str(tmp_path)),
+            ]
+        )
+        found = reference.compare(cluster.url, round_s=0.1)
+        keys = [node.client.dbsize() for node in cluster.primaries]
+        names = {f"127.0.0.1:{node.port}" for node in cluster.primaries}
+
+    assert "cluster of 3 shards at redis://127.0.0.1" in capfd.readouterr().out
+    step = json.loads((tmp_path / "live.json").read_text())["steps"][0]
+    assert set(step["server_cpu"]) == names
+    assert step["unanswered"] < 0.5  # all of them, if it were taken for one server
+    page = (tmp_path / "live.html").read_text()
+    assert page.count("<svg") == 3
+    assert [name for name in names if name not in page] == []
+    assert all(keys)
+    assert found.raw_gets > 0
+    assert found.library > 0
+
+
+def test_a_server_that_goes_away_is_a_shortfall(tmp_path: Path) -> None:
+    """The library lets pages go on without it, and quickly: that must not look like a rate that was reached."""
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "loadtest", "live", "--host", server.url, "--scenario", "small"),
+                *("--steps", "20,20,20", "--step-seconds", "4", "--connections", "4", "--limit-ms", "60000"),
+                *("--report", str(tmp_path)),
+            ],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while run.poll() is None and not client.dbsize():
+            time.sleep(0.02)
+        client.shutdown(nosave=True)
+        out, _ = run.communicate()
+
+    assert "SHORTFALL at 20 a second" in out
+    assert json.loads((tmp_path / "live.json").read_text())["steps"][-1]["unanswered"] > 0
+
+
+def test_a_user_without_the_commands_of_the_library_is_told_so() -> None:
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        client.acl_setuser("narrow", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-cluster"])
+
+        with pytest.raises(LoadTestError, match="may not send CLUSTER SLOTS") as raised:
+            Server(server.url.replace("redis://", "redis://narrow:secret@"))
+
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -133,8 +247,8 @@ def test_wrong_options_are_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-def test_no_server_is_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["live", "--host", "redis://127.0.0.1:1", "--scenario", "small", "--report", str(tmp_path)]) == 1
+def test_no_server_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--host", "redis://127.0.0.1:1", "--scenario", "small", "--report", str(tmp_path)]) == 2
     assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
 
 
@@ -173,6 +287,6 @@ def test_the_tab_shows_targets_and_stretches() -> None:
     target, whole, newest, oldest = tab.rows()
 
     assert target["match"] == "80 %"
-    assert whole["match"] == "70.00 % of 200"
-    assert (newest["time"], newest["match"]) == ("10:00:05", "90.00 % of 100")
-    assert (oldest["match"], oldest["ijp"]) == ("50.00 % of 100", "–")
+    assert whole["match"] == "70.00\xa0% of 200"
+    assert (newest["time"], newest["match"]) == ("10:00:05", "90.00\xa0% of 100")
+    assert (oldest["match"], oldest["ijp"]) == ("50.00\xa0% of 100", "–")

@@ -122,7 +122,7 @@ def test_the_page_has_a_tab_with_hit_rates() -> None:
 def test_no_server_is_one_sentence_without_the_password() -> None:
     run = locust("redis://:secret@127.0.0.1:1", "-t", "1s")
 
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "loadtest: no cache answers at redis://127.0.0.1:1" in run.stderr
     assert "Traceback" not in run.stderr
     assert "secret" not in run.stderr

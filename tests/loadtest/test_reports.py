@@ -12,6 +12,7 @@ import pytest
 
 from loadtest import comparing, intervals, report, scenarios, verdict, virtual
 from loadtest.__main__ import main
+from tests.loadtest.test_live import live_result, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,20 @@ def test_the_report_shows_cost_and_projection(folder: Path) -> None:
     assert "width=device-width" in html
 
 
+def test_latency_is_that_of_a_live_run_beside_it(result: Result, tmp_path: Path) -> None:
+    judgement = verdict.judge(result)
+
+    def page() -> str:
+        report.write(tmp_path, result, judgement)
+        return (tmp_path / "report.html").read_text()
+
+    assert "<code>python -m loadtest live --host …</code> measures it" in page()
+    live_result(step(100, 100)).write(tmp_path / "live.json")
+    assert "2026-11-24 12:00 UTC: Held: 100 operations a second." in page()
+    (tmp_path / "live.json").write_text('{"steps": []}')
+    assert "run it again, or move the file away" in page()
+
+
 def changed(original: dict[str, Any], name: str, by: float) -> dict[str, Any]:
     other = copy.deepcopy(original)
     for row in other["classes"]:
@@ -106,6 +121,30 @@ def test_too_few_samples_cannot_be_compared(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "few.json").write_text(json.dumps(other))
 
     assert main(["compare", str(folder / "verdict.json"), str(tmp_path / "few.json")]) == 5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (lambda after: after["classes"].pop(), 3, "worse: it is not judged any more"),
+        (lambda after: after["sizing"][0].update(verdict="FAIL"), 3, "worse: the data does not fit any more"),
+        (lambda after: after["classes"][0].update(verdict="UNDECIDED"), 5, "not decided any more"),
+        (lambda after: after.update(is_partial=True), 5, "a run that ended early cannot be compared"),
+    ],
+)
+def test_what_is_lost_is_not_the_same(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, code: int, said: str
+) -> None:
+    before = document(folder)
+    for row in before["classes"]:
+        row["verdict"] = "PASS"
+    after = copy.deepcopy(before)
+    spoil(after)
+    (tmp_path / "before.json").write_text(json.dumps(before))
+    (tmp_path / "after.json").write_text(json.dumps(after))
+
+    assert main(["compare", "--json", *(str(tmp_path / f"{name}.json") for name in ("before", "after"))]) == code
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

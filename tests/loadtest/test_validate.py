@@ -245,9 +245,9 @@ import os, signal, sys
 from loadtest import driver, virtual
 from loadtest.__main__ import main
 start = driver.Pipeline.__init__
-def tell(self, path, *rest):
+def tell(self, path, **options):
     print(path.parent, flush=True)
-    start(self, path, *rest)
+    start(self, path, **options)
 driver.Pipeline.__init__ = tell
 run = virtual._Driver.run
 def interrupted(self, progress, *rest):

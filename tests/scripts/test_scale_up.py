@@ -47,10 +47,71 @@ def test_commands_are_the_documented_ones() -> None:
     assert "pulumi up --stack prod" in page
 
 
-def test_engine_that_is_busy_asks_for_shards() -> None:
-    (reason,) = scale_up.advise(common.stack_settings("prod"), Load(10, 80, 68e6, 576), LARGE).reasons
+@pytest.mark.parametrize(
+    ("stack", "load", "code"),
+    [
+        ("prod", CALM, 0),
+        ("prod", Load(40, 5, 68e6, 576), 3),
+        ("prod", Load(10, 80, 68e6, 576), 3),
+        ("prod", Load(10, 5, 0.9 * LARGE.usable_bytes, 576), 4),
+        # Nothing larger than its node is known.
+        ("scale-up", Load(10, 5, 68e6, None), 0),
+        ("scale-up", Load(40, 5, 68e6, None), 3),
+        ("scale-up", Load(10, 5, 0.98 * LARGE.usable_bytes, None), 4),
+    ],
+)
+def test_exit_code_says_whether_anything_has_to_change(stack: str, load: Load, code: int) -> None:
+    assert scale_up.advise(common.stack_settings(stack), load, LARGE).exit_code == code
 
-    assert "shards do" in reason
+
+def measured(stack: str, name: str, value: float, *, host: bool = False) -> None:
+    """28 hours of one of a node's metrics, in moto's CloudWatch."""
+    dimensions = [{"Name": "CacheClusterId", "Value": f"roleferry-{stack}-cache-002"}]
+    if host:
+        dimensions.append({"Name": "CacheNodeId", "Value": "0001"})
+    now = datetime.now(UTC)
+    boto3.client("cloudwatch", region_name="us-east-1").put_metric_data(
+        Namespace="AWS/ElastiCache",
+        MetricData=[
+            {"MetricName": name, "Dimensions": dimensions, "Timestamp": now - timedelta(hours=hours), "Value": value}
+            for hours in range(2, 30)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stack", "metric", "share", "code", "told"),
+    [
+        ("scale-up", "BytesUsedForCache", 0.98 * LARGE.usable_bytes, 4, "would fill cache.m6g.large by more than 80%"),
+        ("scale-up", "CPUUtilization", 42.0, 3, "No type larger than cache.m6g.large is known"),
+        ("prod", "EngineCPUUtilization", 80.0, 3, "cache.m6g.large would not help"),
+    ],
+)
+def test_where_no_larger_node_helps_shards_are_named(
+    stack: str,
+    metric: str,
+    share: float,
+    code: int,
+    told: str,
+    credentials: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with mock_aws():
+        measured(stack, "BytesUsedForCache", 68e6)
+        measured(stack, metric, share, host=metric == "CPUUtilization")
+
+        assert scale_up.main(["--stack", stack]) == code
+
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert "more shards do: see Further in docs/scale-up.md" in " ".join(printed.split())
+    assert "## Further" in (common.ROOT / "docs/scale-up.md").read_text()
+
+
+def test_smaller_node_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale_up.main(["--stack", "scale-up", "--to", MEDIUM.name]) == 2
+
+    assert "give cache.m6g.large" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -61,23 +122,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_load_is_read_from_the_nodes(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
     with mock_aws():
-        cloudwatch = boto3.client("cloudwatch", region_name="us-east-1")
-        for name, value, host in (("CPUUtilization", 42.0, True), ("BytesUsedForCache", 5e8, False)):
-            dimensions = [{"Name": "CacheClusterId", "Value": "roleferry-prod-cache-002"}]
-            if host:
-                dimensions.append({"Name": "CacheNodeId", "Value": "0001"})
-            cloudwatch.put_metric_data(
-                Namespace="AWS/ElastiCache",
-                MetricData=[
-                    {
-                        "MetricName": name,
-                        "Dimensions": dimensions,
-                        "Timestamp": datetime.now(UTC) - timedelta(hours=hours),
-                        "Value": value,
-                    }
-                    for hours in range(2, 30)
-                ],
-            )
+        measured("prod", "CPUUtilization", 42.0, host=True)
+        measured("prod", "BytesUsedForCache", 5e8)
 
         code = scale_up.main(["--stack", "prod", "--json"])
 
@@ -105,6 +151,15 @@ def test_stack_without_metrics_is_told(credentials: None, capsys: pytest.Capture
             ["changes waiting: AutomaticFailoverStatus"],
         ),
         ({"NodeGroups": []}, ["lacks roleferry-prod-cache-001, roleferry-prod-cache-002"]),
+        # What is left after a failover and one node less.
+        (
+            {
+                "NodeGroups": [
+                    {"NodeGroupMembers": [{"CacheClusterId": f"roleferry-prod-cache-{n:03d}"} for n in (2, 3)]}
+                ]
+            },
+            ["lacks roleferry-prod-cache-001", "has roleferry-prod-cache-003, which no alarm watches"],
+        ),
     ],
 )
 def test_verification_tells_what_is_not_done(group: dict[str, Any], told: list[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import string
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -171,7 +173,15 @@ def test_large_texts_are_stored_compressed(tmp_path: Path) -> None:
     assert "ContentEncoding" not in File("small.json", small).stored()[1]
 
 
-@pytest.mark.parametrize("name", ["app.js", "logo-november.png", "jquery-3.7.1.min.js", "vendor.bundle.js"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("app.js", "logo-november.png", "photo-Portrait.jpg", "logo-version2.png", "logo-wide_v20.png"),
+        *("hero-dark-bg2.png", "hero-large-2x.png", "icon-image-12.png", "roboto-400italic.woff2"),
+        *("banner-1024x768.png", "report-20261124.pdf", "report-2026-11-24.pdf", "inter-v12-latin-700.woff2"),
+        *("jquery-3.7.1.min.js", "vendor.bundle.js", "react-dom.production.min.js", "app.unminified.js"),
+    ],
+)
 def test_file_below_assets_without_a_fingerprint_is_refused(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,13 +190,31 @@ def test_file_below_assets_without_a_fingerprint_is_refused(
     assert run(folder, "E1") == 2
 
     assert f"assets/{name}" in capsys.readouterr().err
+    assert upload_assets.files(folder, trust_names=True)
 
 
-@pytest.mark.parametrize("name", ["app.3f2a9c1b.js", "app-DiwrgTda.css", "chunk.abcdef12.js.map", "a-b_C1234567.woff2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("app.3f2a9c1b.js", "chunk.abcdef12.js.map", "main.3f2a9c1b7d2f4e5a6b7c.js.LICENSE.txt"),
+        *("app-DiwrgTda.css", "index-BX-3lZ9_.js", "index--X3lZ9_a.js", "index-X3lZ9_a-.js", "chunk-DN5WNGKO.js"),
+    ],
+)
 def test_fingerprints_of_common_build_tools_are_known(name: str, folder: Path) -> None:
     (folder / "assets" / name).write_text("x")
 
     assert upload_assets.files(folder)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length"),
+    [(string.ascii_letters + string.digits + "-_", 8), (string.digits + "abcdef", 8), (string.digits + "abcdef", 20)],
+)
+def test_hashes_are_told_from_words_but_for_a_few_that_look_like_some(alphabet: str, length: int) -> None:
+    chosen = random.Random(1)
+    names = [f"index-{''.join(chosen.choices(alphabet, k=length))}.js" for _ in range(10_000)]
+
+    assert sum(not upload_assets._FINGERPRINT.search(name) for name in names) < 50
 
 
 def test_wrong_usage_is_told_before_anything_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import redis
 import sqlalchemy
 
 from cache import CacheService, keys
+from cache.warming import CHUNK_USERS, CHUNKS_AT_ONCE
 from cache.warming import run as module
 from cache.warming.postgres import PostgresSource
 from cache.warming.run import AlreadyRunningError, Run, Summary
@@ -44,11 +45,13 @@ import os, signal
 def score(user_id, job_ids):
     return {job_id: {"score": user_id} for job_id in job_ids}
 
-def fails_for_user_7(user_id, job_ids):
+def fails_for_some(user_id, job_ids):
     if user_id == 7:
         raise LookupError("no preferences")
     if user_id == 8:
         return {job_id: {"score": object()} for job_id in job_ids}
+    if user_id == 6:
+        return None
     return score(user_id, job_ids)
 
 def fails(user_id, job_ids):
@@ -98,6 +101,7 @@ def warm(
     """Runs the script with a function of SCORES: (exit code, standard output, standard error)."""
     fill(database, 10)
     (tmp_path / "own_scores.py").write_text(SCORES)
+    (tmp_path / "broken_scores.py").write_text("raise ValueError('no settings')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("CACHE_URL", valkey.url)
     monkeypatch.setenv("DATABASE_URL", postgres.url)
@@ -150,15 +154,16 @@ def test_a_dry_run_says_what_there_is_to_do_and_changes_nothing(warm: Any, raw: 
 
 
 def test_a_user_whose_scores_fail_is_skipped_counted_and_shown(warm: Any, cache: CacheService) -> None:
-    code, out, err = warm("fails_for_user_7")
+    code, out, err = warm("fails_for_some")
 
     assert code == 0
-    assert "24 scores" in out
-    assert "2 users skipped, the function failed" in out
+    assert "21 scores" in out
+    assert "3 users skipped, the function failed" in out
     assert "user 7 was skipped: LookupError: no preferences" in err
     assert "user 8 was skipped: UncacheableError: " in err
+    assert "user 6 was skipped: TypeError: the function gave NoneType" in err
     assert cache.get_match_score(9, 1) == {"score": 9}
-    assert warm()[1].startswith("6 scores for 2 users")
+    assert warm()[1].startswith("9 scores for 3 users")
 
 
 def test_a_function_that_fails_for_everybody_is_an_error(warm: Any) -> None:
@@ -251,7 +256,7 @@ def test_a_cache_that_goes_away_in_the_middle_ends_the_run_soon(
             with pytest.raises(module.WarmingError, match="The cache does not answer any more"):
                 run.run()
 
-    assert len(asked) == 100
+    assert len(asked) <= 100 + CHUNKS_AT_ONCE * CHUNK_USERS  # those that were under way
     assert run.summary.counts.users_unanswered > 0
 
 
@@ -276,11 +281,11 @@ def test_the_rate_is_kept_and_not_saved_up(
     with PostgresSource(postgres.url) as source:
         Run(cache, source, score, jobs=3, scores_per_s=30).run()
 
-    assert slept == pytest.approx(59 * [0.1])  # each user's three scores, but for the one that took 100 s
+    assert slept == pytest.approx(58 * [0.1])  # each user's three scores, but for the one that took 100 s
 
 
 def test_progress_tells_of_all_users(cache: CacheService, postgres: Postgres, database: sqlalchemy.Engine) -> None:
-    fill(database, 50)
+    fill(database, 2 * CHUNK_USERS + 1)
     seen: list[tuple[int, int]] = []
 
     def progress(summary: Summary) -> None:
@@ -289,7 +294,9 @@ def test_progress_tells_of_all_users(cache: CacheService, postgres: Postgres, da
     with PostgresSource(postgres.url) as source:
         Run(cache, source, lambda user, jobs: {}, scores_per_s=None, progress=progress).run()
 
-    assert seen == [(20, 50), (40, 50), (50, 50)]
+    assert len(seen) == 3
+    assert seen == sorted(seen)
+    assert seen[-1] == (2 * CHUNK_USERS + 1, 2 * CHUNK_USERS + 1)
 
 
 def test_the_summary_goes_to_statsd(warm: Any) -> None:
@@ -306,13 +313,16 @@ def test_the_summary_goes_to_statsd(warm: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
-        (["nowhere:score"], {}, "'nowhere:score' cannot be imported: No module named 'nowhere'"),
+        (["nowhere:score"], {}, "'nowhere:score' cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+        (["broken_scores:score"], {}, "'broken_scores:score' cannot be imported: ValueError: no settings"),
+        ([".own_scores:score"], {}, "'.own_scores:score' cannot be imported"),
         (["own_scores"], {}, "'own_scores' is no function. Give it as module:function."),
         (["own_scores:none"], {}, "'own_scores:none' is no function"),
         (["own_scores:score"], {"DATABASE_URL": ""}, "DATABASE_URL is not set."),
         (["own_scores:score"], {"DATABASE_URL": "mysql://u:secret@h/d"}, "begins with 'mysql'; it must be postgresql."),
         (["own_scores:score"], {"CACHE_URL": "http://host"}, "Redis URL must specify"),
-        (["own_scores:score", "--scores-per-second", "-1"], {}, "--scores-per-second must be at least 0."),
+        (["own_scores:score", "--scores-per-second", "-1"], {}, "--scores-per-second must be a number from 0."),
+        (["own_scores:score", "--scores-per-second", "nan"], {}, "--scores-per-second must be a number from 0."),
         (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
         (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
@@ -340,8 +350,9 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[jobs]\nname = "x"', "[jobs] takes job_id, sql, table, viewed_at."),
+        ('[jobs]\nname = "x"', "[jobs] takes job_id, sql, table, viewed_at, each a text."),
         ('[users]\nsql = "SELECT 1"\ntable = "x"', "[users] takes either sql or names."),
+        ("[jobs]\ntable = 5", "[jobs] takes job_id, sql, table, viewed_at, each a text."),
         ("[people]", "people is unknown. Known: [jobs], [users]."),
         ("nonsense", "Expected '='"),
     ],
@@ -362,6 +373,25 @@ def test_queries_of_one_s_own_are_used(warm: Any, tmp_path: Path) -> None:
     )
 
     assert warm("score", "--queries", str(tmp_path / "queries.toml"))[1].startswith("10 scores for 10 users")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[jobs]\nsql = \"SELECT 'x' WHERE CAST(:since AS timestamptz) < now() LIMIT :limit\"", "whole numbers"),
+        (
+            '[users]\nsql = "SELECT 1 WHERE CAST(:last_seen AS timestamptz) < now() AND :user_id < 0 LIMIT :limit"',
+            "rows of a user id and a timestamptz",
+        ),
+    ],
+)
+def test_rows_of_another_shape_end_the_run_with_one_sentence(warm: Any, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "queries.toml").write_text(text)
+
+    code, _, err = warm("score", "--queries", str(tmp_path / "queries.toml"))
+
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert said in err
 
 
 @pytest.mark.parametrize("away", ["CACHE_URL", "DATABASE_URL"])

@@ -163,6 +163,50 @@ def test_after_five_failures_nobody_asks_for_a_while(find: Any, standin: Clearbi
     assert find("example.com")
 
 
+@pytest.mark.parametrize("answer", [Behaviour(202, body=b"{}"), Behaviour(429, retry_after="60")], ids=["202", "429"])
+def test_a_server_that_is_busy_has_not_failed(
+    find: Any, standin: ClearbitServer, passing: Time, answer: Behaviour
+) -> None:
+    for _ in range(5):
+        standin._next.clear()
+        standin.behave(*[answer] * 50)
+        with pytest.raises(EnrichmentUnavailableError):
+            find("example.com")
+        passing.pass_(60)
+    standin._next.clear()
+
+    assert find("example.com")["name"] == "Example"
+
+
+def test_a_wait_without_end_is_five_minutes(find: Any, standin: ClearbitServer, passing: Time) -> None:
+    standin.behave(Behaviour(429, retry_after="inf"))
+    with pytest.raises(EnrichmentUnavailableError):
+        find("example.com")
+    passing.pass_(300)
+
+    assert find("example.com")["name"] == "Example"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"key": "sk_süß"}, "characters that no key has"),
+        ({"key": "sk\nInjected: 1"}, "characters that no key has"),
+        ({"key": KEY, "calls_per_minute": 0}, "must be over 0"),
+        ({"key": KEY, "deadline_s": -1}, "must be over 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        Clearbit(**options)
+    assert "sk" not in str(refused.value)
+
+
+def test_a_key_may_end_with_its_line(standin: ClearbitServer) -> None:
+    with Clearbit(f"{KEY}\n", url=standin.url) as client:
+        assert client.find("example.com")
+
+
 def test_calls_keep_to_the_rate(standin: ClearbitServer, passing: Time) -> None:
     with Clearbit(KEY, url=standin.url, calls_per_minute=60, monotonic=passing.monotonic) as client:
         for number in range(4):

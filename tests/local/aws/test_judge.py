@@ -41,7 +41,11 @@ def test_every_type_of_the_table_is_known_and_no_other() -> None:
         ("ReplicationGroup", {"replicationGroupId": "x" * 41}, "up to 40 characters"),
         ("ReplicationGroup", {"durability": "on"}, "durability is 'on': property 'durability' has no translation"),
         ("ReplicationGroup", {"port": "redis"}, "port is 'redis': Invalid type for parameter Port"),
-        ("ParameterGroup", {"parameters": [{"name": "maxmemory", "value": "1"}]}, "it cannot be set: the node type"),
+        (
+            "ParameterGroup",
+            {"parameters": [{"name": "maxmemory", "value": "1"}]},
+            "'maxmemory' is '1'; it cannot be set",
+        ),
         ("ParameterGroup", {"family": "redis7"}, "family is 'redis7': known are valkey7, valkey8, valkey9"),
         ("User", {"userName": "other"}, "userName is 'other': it must be the userId"),
         ("User", {"accessString": "~* +@all"}, "it must start with on or off"),

@@ -116,6 +116,29 @@ def test_a_stack_comes_up_as_declared_stays_and_goes(
     assert local_aws.caches.endpoints() == {}
 
 
+def let_in(aws: LocalAws, engine: Engine, region: str) -> set[tuple[str, int]]:
+    """The groups and ports that the cache's security group is open to."""
+    asked = [{"Name": "group-id", "Values": [engine.outputs["cache_security_group_id"]]}]
+    rules = aws.cloud.client("ec2", region).describe_security_group_rules(Filters=asked)["SecurityGroupRules"]
+    return {(rule["ReferencedGroupInfo"]["GroupId"], rule["FromPort"]) for rule in rules if not rule["IsEgress"]}
+
+
+def test_every_setting_is_taken_and_a_network_of_ones_own(
+    local_aws: LocalAws, engine_of: Callable[[str], Engine]
+) -> None:
+    engine, own = (
+        engine_of("prod"),
+        {"vpcId": "vpc-0123456789abcdef0", "subnetIds": ["subnet-0aaaaaaa", "subnet-0bbbbbbb"]},
+    )
+
+    engine.up({**stack.EVERY_OPTION, **own})
+
+    assert engine.outputs["vpc_id"] == own["vpcId"]
+    assert list(engine.outputs["subnet_ids"]) == own["subnetIds"]
+    assert let_in(local_aws, engine, "eu-west-1") == {("sg-0123456789abcdef0", 6379)}
+    assert engine.refresh() == {}
+
+
 def assert_servers_are_as_declared(aws: LocalAws, declared: Declared) -> None:
     usable = declared.settings.node.usable_bytes
     with administrator(aws) as client:
@@ -197,6 +220,19 @@ def test_data_that_does_not_fit_stops_the_change(
     engine.up()
 
     assert engine.of("ReplicationGroup").inputs["nodeType"] == "cache.t4g.medium"
+
+
+def test_the_application_is_let_in_by_its_own_groups(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    assert let_in(aws, engine, "us-east-1") == set()
+
+    engine.up({"applicationSecurityGroupIds": ["sg-0aaaaaaa", "sg-0bbbbbbb"]})
+
+    assert let_in(aws, engine, "us-east-1") == {("sg-0aaaaaaa", 6379), ("sg-0bbbbbbb", 6379)}
+    assert engine.refresh() == {}
+    engine.up({"applicationSecurityGroupIds": ["sg-0bbbbbbb"]})
+    assert let_in(aws, engine, "us-east-1") == {("sg-0bbbbbbb", 6379)}
 
 
 def test_what_cannot_change_in_place_is_replaced(prod_is_up: tuple[LocalAws, Engine]) -> None:
