@@ -41,7 +41,7 @@ async def _fresh(users: int) -> tuple[float, dict[str, float | str]]:
         number = users if peer_class.name == NAME else quarter
         with Valkey() as server:
             peer = peer_class(server.port)
-            await settle(peer.set_many(0, workloads.scores(0, workloads.job_list())))
+            await settle(peer.warm({0: workloads.scores(0, workloads.job_list())}))  # the server has been used
             before = _used(server)
             for first in range(1, number + 1, 500):
                 some = range(first, min(first + 500, number + 1))
@@ -75,8 +75,9 @@ def _drifted(users: int, days: int) -> float:
     with Valkey(movable_clock=True, start_time=_START) as server:
         clock = _Clock(server)
         service = CacheService.from_url(server.url, clock=clock)
+        jobs = workloads.job_list()
+        service.match_scores(users, jobs, partial(workloads.scores, users))  # the server has been used
         before = _used(server)
-        jobs: list[int] = []
         for visit in range(days * _VISITS_PER_DAY):
             clock.move(_START + visit * _DAY_S // _VISITS_PER_DAY)
             new_jobs = round(visit * workloads.JOBS_PER_USER * _DRIFT_PER_DAY / _VISITS_PER_DAY)

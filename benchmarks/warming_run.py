@@ -1,31 +1,36 @@
-"""How fast warming is, and what readers feel of it: `python -m benchmarks.warming_run`.
+"""How fast warming is, and what readers feel of it: `python -m benchmarks.warming_run [scores a second]`.
 
-10,000 users x 100 jobs from a real PostgreSQL into a real Valkey, with a score function that costs nothing. Compared
-with what the library writes when nothing else is done (`set_match_scores`, one user after the other), in turns. Then
-list views of 100 scores by one reader of its own process, in turns with and without warming at its default rate.
+10,000 users x 100 jobs from a real PostgreSQL into a real Valkey, with a score function that costs nothing. Without a
+bound, beside what the library writes when nothing else is done (`set_match_scores`, one user after the other), in
+turns. Then list views of 100 scores by one reader, in turns alone and beside `scripts.warm_popular_jobs`, at its
+default rate or the one given; reader, script and server are processes of their own.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from contextlib import closing
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import redis
 import sqlalchemy
 
 from cache import CacheService
 from cache.warming.postgres import PostgresSource
-from cache.warming.run import SCORES_PER_S, Run, Summary
+from cache.warming.run import SCORES_PER_S, Run
 from local.postgres import Postgres
 from local.valkey import Valkey
 
-USERS, JOBS, ROUNDS = 10_000, 100, 3
-READ_FOR_S = 8.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USERS, JOBS = 10_000, 100
+WRITE_ROUNDS, READ_ROUNDS = 3, 10
+READ_FOR_S = 4.0
 RECORD = {"score": 87.25, "skills": 80, "title": 70, "location": 60, "salary": 50, "seniority": 40, "at": 1_767_571_200}
 TABLES = f"""
 CREATE TABLE users (id bigint PRIMARY KEY, last_login timestamptz NOT NULL);
@@ -56,10 +61,10 @@ def score(_user: int, jobs: list[int]) -> dict[int, dict[str, Any]]:
     return dict.fromkeys(jobs, RECORD)
 
 
-def warm(server: Valkey, database: Postgres, rate: float | None) -> float:
-    """Scores a second of one cold run."""
+def warm(server: Valkey, database: Postgres) -> float:
+    """Scores a second of one cold run without a bound."""
     with closing(CacheService.from_url(server.url)) as cache, PostgresSource(database.url) as source:
-        summary = Run(cache, source, score, scores_per_s=rate).run()
+        summary = Run(cache, source, score, scores_per_s=None).run()
     assert summary.counts.computed == USERS * JOBS
     return summary.counts.computed / summary.took_s
 
@@ -86,48 +91,59 @@ def read(server: Valkey) -> list[float]:
     return [float(line) for line in reader.stdout.split()]
 
 
-def read_while_warming(server: Valkey, database: Postgres) -> list[float]:
-    is_over = threading.Event()
+@contextmanager
+def warming(server: Valkey, database: Postgres, rate: float) -> Iterator[None]:
+    """The script, at work until the end. It does not come to its own end: there is more to do than time to read."""
+    script = subprocess.Popen(  # noqa: S603
+        [
+            *(sys.executable, "-m", "scripts.warm_popular_jobs", "benchmarks.warming_run:score"),
+            *("--scores-per-second", str(rate), "--json"),
+        ],
+        env=os.environ | {"CACHE_URL": server.url, "DATABASE_URL": database.url},
+    )
+    try:
+        with redis.Redis(port=server.port) as raw:
+            while not raw.exists(f"match:{USERS}"):  # the one seen longest ago is the first
+                if script.poll() is not None:
+                    raise RuntimeError("the warming script ended before it began")
+                time.sleep(0.01)
+        yield
+    finally:
+        script.kill()
+        script.wait()
 
-    def stop_when_over(_summary: Summary) -> None:
-        if is_over.is_set():
-            sys.exit()  # this thread alone
 
-    def keep_warming() -> None:
-        with closing(CacheService.from_url(server.url)) as cache, PostgresSource(database.url) as source:
-            Run(cache, source, score, progress=stop_when_over).run()
-
-    thread = threading.Thread(target=keep_warming)
-    thread.start()
-    latencies = read(server)
-    is_over.set()
-    thread.join()
-    return latencies
+def p99(latencies: list[float]) -> float:
+    return statistics.quantiles(latencies, n=100)[98]
 
 
 def main() -> int:
+    rate = float(sys.argv[1]) if sys.argv[1:] else SCORES_PER_S
     with Valkey() as server, Postgres() as database, redis.Redis(port=server.port) as raw:
         engine = sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql(TABLES)
         engine.dispose()
-        writes, warmed, quiet, busy = [], [], [], []
-        for _ in range(ROUNDS):
+        writes, warmed = [], []
+        for _ in range(WRITE_ROUNDS):
             raw.flushall()
             writes.append(write(server))
             raw.flushall()
-            warmed.append(warm(server, database, None))
+            warmed.append(warm(server, database))
+        alone, beside = [], []
+        for _ in range(READ_ROUNDS):
             raw.flushall()
-            quiet.append(read(server))
-            busy.append(read_while_warming(server, database))
-    print(f"set_match_scores alone   {statistics.median(writes):>9,.0f} scores/s  n={ROUNDS}")
-    print(f"warming, unbounded       {statistics.median(warmed):>9,.0f} scores/s  n={ROUNDS}")
-    for what, runs in (("alone", quiet), (f"beside warming at {SCORES_PER_S:,.0f}/s", busy)):
-        p50, p99 = ([statistics.quantiles(run, n=100)[at] for run in runs] for at in (49, 98))
-        print(
-            f"a reader {what:32} p50 {statistics.median(p50):.3f} ms  p99 {statistics.median(p99):.3f} ms "
-            f"(of {len(runs[0])} list views; p99 of each round {', '.join(f'{each:.2f}' for each in p99)})"
-        )
+            alone.append(read(server))
+            with warming(server, database, rate):
+                beside.append(read(server))
+    print(f"set_match_scores alone   {statistics.median(writes):>9,.0f} scores/s  n={WRITE_ROUNDS}")
+    print(f"warming, unbounded       {statistics.median(warmed):>9,.0f} scores/s  n={WRITE_ROUNDS}")
+    for what, rounds in (("alone", alone), (f"beside warming at {rate:,.0f}/s", beside)):
+        p50 = statistics.median(map(statistics.median, rounds))
+        print(f"a reader {what:32} p50 {p50:.3f} ms  p99 {statistics.median(map(p99, rounds)):.3f} ms  n={READ_ROUNDS}")
+    ratios = [p99(busy) / p99(quiet) for quiet, busy in zip(alone, beside, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(f"p99 beside / alone, within a round: {middle:.2f} (middle half {low:.2f} to {high:.2f})")
     return 0
 
 

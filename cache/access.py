@@ -14,7 +14,6 @@ COMMANDS: Final = (
     "del",
     "eval",
     "evalsha",
-    "exists",
     "expire",
     "get",
     "getex",

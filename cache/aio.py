@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cache.client import AsyncClient
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow, Step
+    from cache.commands import Flow, Reply, Step
     from cache.fences import Fence
     from cache.stats import Stats
 
@@ -240,7 +240,7 @@ class AsyncCacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = await self._act(step, compute, operation)
+                    answer = await self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -249,33 +249,35 @@ class AsyncCacheService:
             result: T = done.value
             return result
 
-    async def _act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
+    async def act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return await self._link.send(step.commands, operation)
             case Compute():
                 return await compute(*step.arguments)
             case WaitForLease():
-                await self._wait_for_lease(step)
+                seen = await self._wait_for_lease(step)
                 operation.has_waited()
+                return seen
             case Wait():
                 await asyncio.sleep(step.wait_s)
         return None
 
-    async def _wait_for_lease(self, step: WaitForLease) -> None:
+    async def _wait_for_lease(self, step: WaitForLease) -> Reply:
         loop = asyncio.get_running_loop()
-        is_free = asyncio.Event()
+        seen: asyncio.Queue[Reply] = asyncio.Queue()
 
-        def wake() -> None:
+        def wake(reply: Reply) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(is_free.set)
+                loop.call_soon_threadsafe(seen.put_nowait, reply)
 
         stop_watching = self._keeper.watch(step, wake)
         try:
             async with asyncio.timeout(step.at_most_s):
-                await is_free.wait()
+                return await seen.get()
         except TimeoutError:
-            pass
+            return None
         finally:
             stop_watching()
 

@@ -19,11 +19,17 @@ import json
 import marshal
 import math
 import struct
-from typing import Any, Final
+from functools import cache
+from itertools import repeat
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cache.errors import UncacheableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 Json = Any  # None, bool, int, float, str, or lists and str-keyed dicts of these
 
@@ -39,9 +45,12 @@ PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "senio
 
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
 _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
+PACKED_BYTES: Final = _PACKED.size
 _RECORD: Final = struct.Struct(f">{_SCORE_HEAD.size}xHBBBBBI")  # what `_PACKED` has behind its head
 _GENERATION: Final = slice(_SCORE_HEAD.size - GENERATION_BYTES, _SCORE_HEAD.size)
 _SESSION_HEAD: Final = struct.Struct(">BI")
+_fields: Final = itemgetter(*PACKED_FIELDS)
+_PERCENTAGES: Final = bytes(range(101))
 _STANDARD: Final = b" "
 _JSON_HEAD: Final = bytes([FORMAT_JSON])
 _PACKED_HEAD: Final = bytes([FORMAT_SCORE_PACKED])
@@ -96,6 +105,39 @@ def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> by
         if packed is not None:
             return packed
     return _SCORE_HEAD.pack(FORMAT_SCORE_JSON, deadline, generation) + _json(score)
+
+
+def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations: Iterable[bytes]) -> list[bytes] | None:
+    """`encode_score` of each, with the generation of its job, if all of them take format 2 and no `score` is an int.
+
+    Else None. Warming packs a million at a time: each line runs through a column of them inside the interpreter.
+    """
+    if set(map(type, scores)) != {dict} or set(map(len, scores)) != {len(PACKED_FIELDS)}:
+        return None
+    try:
+        values, *percentages, times = zip(*map(_fields, scores), strict=True)
+        # As JSON, what is no whole number, or is below 0, has other letters. (So has a bool; an IntEnum has not.)
+        whole_numbers = orjson.dumps((*percentages, times), option=_ORJSON_OPTIONS)
+        if whole_numbers.translate(None, b"0123456789,[]"):
+            return None
+        if b"".join(map(bytes, percentages)).translate(None, _PERCENTAGES):
+            return None
+        if set(map(type, values)) != {float}:
+            return None
+        hundredths = list(map(_hundredths().__getitem__, values))
+        if 0 in hundredths and -1 in map(math.copysign, repeat(1), values):  # -0.0
+            return None
+        heads = repeat(FORMAT_SCORE_PACKED), repeat(deadline), generations
+        return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
+    # A field is missing, or holds what the packed one cannot.
+    except (KeyError, TypeError, ValueError, struct.error):
+        return None
+
+
+@cache
+def _hundredths() -> dict[float, int]:
+    """Of each `score` that format 2 can hold."""
+    return {whole / 100: whole for whole in range(10_001)}
 
 
 def decode_score(raw: bytes) -> tuple[int, bytes, dict[str, Json]] | None:
@@ -154,7 +196,7 @@ def is_newer(raw: bytes) -> bool:
 
 
 def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | None:
-    """None where a field is missing or out of its range. Written for speed: warming packs a million at a time."""
+    """None where a field is missing or out of its range."""
     try:
         value, at = score["score"], score["at"]
         skills, title, location = score["skills"], score["title"], score["location"]

@@ -56,6 +56,7 @@ class WaitForLease(Wait):
     """Another caller fills the key. Whoever can watch its lease may end the wait when `look` says that it is free,
 
     and wait up to `at_most_s`; whoever cannot waits `wait_s` and lets the flow look again.
+    Answered by the reply to `look` that ended the wait, or by None.
     """
 
     lease: str
@@ -63,9 +64,11 @@ class WaitForLease(Wait):
     at_most_s: float
 
 
-def is_free(reply: Reply) -> bool:
-    """The reply to `WaitForLease.look`: EXISTS for one value, HMGET for the jobs of a user."""
-    return None in reply if type(reply) is list else not reply
+def is_free(look: Command, reply: Reply) -> bool:
+    """By the reply to `WaitForLease.look`: MGET of the lease and its key, or HMGET of the leases of a user's jobs."""
+    if type(reply) is not list:
+        return False
+    return reply[0] is None if look[0] == "MGET" else None in reply
 
 
 Step: TypeAlias = Send | Compute | Wait
@@ -135,10 +138,6 @@ def force_lease(lease: str, token: bytes, life_ms: int) -> Command:
     return ("SET", lease, token, "PX", life_ms)
 
 
-def exists(key: str) -> Command:
-    return ("EXISTS", key)
-
-
 def delete(*keys: str) -> Command:
     return ("UNLINK", *keys)
 
@@ -167,8 +166,8 @@ def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command
     return ("EVALSHA", _HASH["ensure_job_generations"], 1, key, nonce, *jobs)
 
 
-def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, *entries)
+def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: bytes) -> Command:
+    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, entries)
 
 
 def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cache.cluster_link import ClusterLink
-    from cache.commands import Command, WaitForLease
+    from cache.commands import Command, Reply, WaitForLease
     from cache.link import Link
     from cache.pending import Pending
     from cache.stats import Stats
@@ -28,8 +28,8 @@ _RENEW_EVERY_S: Final = LEASE_MS / 1000 / 3
 _PENDING_EVERY_S: Final = 0.25
 # Shorter than the first renewal is away: a lease that is held briefly does not wake the thread.
 _LINGER_S: Final = _RENEW_EVERY_S * 0.8
-# Waiters are at most a sixteenth of their wait late: 200 ms of computing become 213 at worst.
-_LOOK_AGAIN_PART: Final = 1 / 16
+# Waiters are at most a fortieth of their wait late: 200 ms of computing become 205 at worst.
+_LOOK_AGAIN_PART: Final = 1 / 40
 _LOOK_AGAIN_S: Final = (0.002, 0.05)
 
 
@@ -37,7 +37,7 @@ _LOOK_AGAIN_S: Final = (0.002, 0.05)
 class _Watch:
     lease: str
     look: Command
-    wake: Callable[[], None]
+    wake: Callable[[Reply], None]
     began: float
     due: float
 
@@ -55,7 +55,7 @@ class Keeper:
         """After a fork: the parent's leases are the parent's to renew, and its thread is not here."""
         self._changed = threading.Condition()
         self._holds: dict[tuple[str, bytes], tuple[Command, float]] = {}
-        self._watches: set[_Watch] = set()
+        self._watches: dict[str, list[_Watch]] = {}  # by lease
         self._thread: threading.Thread | None = None
         self._sleeps_until = 0.0
         self._pending_due = 0.0
@@ -82,22 +82,31 @@ class Keeper:
     def drop(self, lease: str, token: bytes) -> None:
         with self._changed:
             self._holds.pop((lease, token), None)
-            for watch in [watch for watch in self._watches if watch.lease == lease]:
-                self._end(watch)
+            now = time.monotonic()
+            for watch in self._watches.get(lease, ()):
+                # Seen at once, and by the server's word: what was stored here may have been invalidated since.
+                watch.due = now
+                self._wake_up(now)
+
+    def is_watched(self, lease: str) -> bool:
+        return lease in self._watches
 
     # -- what shells ask for -----------------------------------------------------------------------------------
 
-    def watch(self, wait: WaitForLease, wake: Callable[[], None]) -> Callable[[], None]:
-        """Calls `wake` once when the lease is free or the server is not there; the answer is how to end the watch."""
+    def watch(self, wait: WaitForLease, wake: Callable[[Reply], None]) -> Callable[[], None]:
+        """Calls `wake` once when the lease is free, with the reply that said so, or None if the server is not there.
+
+        The answer is how to end the watch.
+        """
         now = time.monotonic()
         watch = _Watch(wait.lease, wait.look, wake, began=now, due=now + _LOOK_AGAIN_S[0])
         with self._changed:
-            self._watches.add(watch)
+            self._watches.setdefault(watch.lease, []).append(watch)
             self._wake_up(watch.due)
 
         def end() -> None:
             with self._changed:
-                self._watches.discard(watch)
+                self._discard(watch)
 
         return end
 
@@ -107,10 +116,19 @@ class Keeper:
                 self._pending_due = time.monotonic() + _PENDING_EVERY_S
                 self._wake_up(self._pending_due)
 
-    def _end(self, watch: _Watch) -> None:
-        if watch in self._watches:
-            self._watches.discard(watch)
-            watch.wake()
+    def _discard(self, watch: _Watch) -> bool:
+        """Whether it had not ended yet."""
+        watches = self._watches.get(watch.lease, [])
+        if watch not in watches:
+            return False
+        watches.remove(watch)
+        if not watches:
+            del self._watches[watch.lease]
+        return True
+
+    def _end(self, watch: _Watch, reply: Reply) -> None:
+        if self._discard(watch):
+            watch.wake(reply)
 
     # -- the thread --------------------------------------------------------------------------------------------
 
@@ -146,8 +164,9 @@ class Keeper:
                     self._changed.wait(self._sleeps_until - now)
                     continue
                 renewals = {held: renewal for held, (renewal, due) in self._holds.items() if due <= now}
-                looks = {watch.look for watch in self._watches if watch.due <= now}
-                watches = [watch for watch in self._watches if watch.look in looks]
+                all_watches = [watch for watches in self._watches.values() for watch in watches]
+                looks = {watch.look for watch in all_watches if watch.due <= now}
+                watches = [watch for watch in all_watches if watch.look in looks]
                 pending_is_due = bool(len(self._pending)) and self._pending_due <= now
             if pending_is_due:
                 self._pending_due = now + _PENDING_EVERY_S
@@ -157,13 +176,14 @@ class Keeper:
 
     def _next_due(self) -> float | None:
         dues = [due for _, due in self._holds.values()]
-        dues += [watch.due for watch in self._watches]
+        dues += [watch.due for watches in self._watches.values() for watch in watches]
         if len(self._pending):
             dues.append(self._pending_due)
         return min(dues, default=None)
 
     def _renew_and_look(self, renewals: dict[tuple[str, bytes], Command], watches: list[_Watch]) -> None:
         looks = list(dict.fromkeys(watch.look for watch in watches))
+        asked_at = time.monotonic()
         replies = self._link.send((*renewals.values(), *looks), Operation())
         now = time.monotonic()
         with self._changed:
@@ -174,15 +194,15 @@ class Keeper:
                     self._holds[held] = renewal, now + next_s
             if isinstance(replies, Unavailable):
                 for watch in watches:  # they find out for themselves
-                    self._end(watch)
+                    self._end(watch, None)
                 return
-            self._stats.bookkept(len(replies))
+            self._stats.bookkept(len(renewals) + sum(len(look) - 1 if look[0] == "MGET" else 1 for look in looks))
             shortest, longest = _LOOK_AGAIN_S
             since = {watch.look: watch.began for watch in sorted(watches, key=lambda watch: -watch.began)}
-            free = {look for look, reply in zip(looks, replies[len(renewals) :], strict=True) if is_free(reply)}
+            seen = dict(zip(looks, replies[len(renewals) :], strict=True))
             for watch in watches:
-                if watch.look in free:
-                    self._end(watch)
-                else:
+                if is_free(watch.look, seen[watch.look]):
+                    self._end(watch, seen[watch.look])
+                elif watch.due <= asked_at:
                     waited_s = now - since[watch.look]
                     watch.due = now + min(max(waited_s * _LOOK_AGAIN_PART, shortest), longest)

@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from cache import codec, commands, keys, stats
+from cache import codec, commands, entries, keys, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Reply
@@ -71,12 +71,16 @@ class Layout(Protocol):
         self,
         user_id: int,
         generation: bytes,
-        entries: dict[int, bytes],
+        scores: Mapping[int, dict[str, Json]],
+        job_generations: Mapping[int, bytes],
         *,
+        deadline: int,
         ttl_s: int,
         now: int,
         stamp: bytes | None = None,
-    ) -> tuple[Command, ...]: ...
+    ) -> tuple[Command, ...]:
+        """Stores scores until `deadline`, and warming's stamp. Raises UncacheableError as `codec.encode_score` does."""
+
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         """(whether the write was accepted, keys that it read)."""
 
@@ -182,19 +186,17 @@ class HashLayout:
         self,
         user_id: int,
         generation: bytes,
-        entries: dict[int, bytes],
+        scores: Mapping[int, dict[str, Json]],
+        job_generations: Mapping[int, bytes],
         *,
+        deadline: int,
         ttl_s: int,
         now: int,
         stamp: bytes | None = None,
     ) -> tuple[Command, ...]:
-        words: list[bytes] = []
-        for word in zip(keys.score_fields(entries), entries.values(), strict=True):
-            words += word
-        if stamp is not None:
-            words += (b"w", stamp)
         key = keys.match(user_id)
-        return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=words),)
+        fields = entries.pack(scores, job_generations, deadline, {} if stamp is None else {b"w": stamp})
+        return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=fields),)
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
         return replies[0] > 0, max(replies[0], 1)
@@ -205,7 +207,7 @@ class HashLayout:
         return commands.hmget(keys.match(user_id), b"g", b"w")
 
     def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
-        generation, stamp = reply
+        generation, stamp = _each(reply, 2)
         return generation, stamp
 
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
@@ -259,8 +261,10 @@ class KeysLayout:
         self,
         user_id: int,
         generation: bytes,
-        entries: dict[int, bytes],
+        scores: Mapping[int, dict[str, Json]],
+        job_generations: Mapping[int, bytes],
         *,
+        deadline: int,
         ttl_s: int,
         now: int,
         stamp: bytes | None = None,
@@ -271,8 +275,12 @@ class KeysLayout:
         return (
             commands.expire(keys.match(user_id), ttl_s),
             *(
-                commands.set_for(keys.match_score(user_id, job_id), entry + generation, ttl_s)
-                for job_id, entry in entries.items()
+                commands.set_for(
+                    keys.match_score(user_id, job_id),
+                    codec.encode_score(score, deadline, job_generations[job_id]) + generation,
+                    ttl_s,
+                )
+                for job_id, score in scores.items()
             ),
             *([commands.set_for(keys.warm_stamp(user_id), stamp + generation, ttl_s)] if stamp is not None else []),
         )

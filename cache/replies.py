@@ -51,7 +51,6 @@ _SHAPES: Final[dict[Word, tuple[tuple[type, ...], int]]] = {
     "HDEL": ((int,), 0),
     "EXPIRE": ((int,), 0),
     "PTTL": ((int,), 0),
-    "EXISTS": ((int,), 0),
     "EVALSHA": ((int, bytes, list), 0),
     "EVAL": ((int, bytes, list), 0),
     "CLUSTER": ((list,), 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cache.client import Client
     from cache.clock import Clock
     from cache.codec import Json
-    from cache.commands import Flow, Step
+    from cache.commands import Flow, Reply, Step
     from cache.fences import Fence
     from cache.stats import Stats
 
@@ -297,7 +298,7 @@ class CacheService:
             step = next(flow)
             while True:
                 try:
-                    answer = self._act(step, compute, operation)
+                    answer = self.act(step, compute, operation)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
                     step = flow.throw(error)
                 else:
@@ -306,20 +307,27 @@ class CacheService:
             result: T = done.value
             return result
 
-    def _act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+    def act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
+        """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
             case Send():
                 return self._link.send(step.commands, operation)
             case Compute():
                 return compute(*step.arguments)
             case WaitForLease():
-                is_free = threading.Event()
-                stop_watching = self._keeper.watch(step, is_free.set)
-                try:
-                    is_free.wait(step.at_most_s)
-                finally:
-                    stop_watching()
+                seen = self._wait_for_lease(step)
                 operation.has_waited()
+                return seen
             case Wait():
                 time.sleep(step.wait_s)
         return None
+
+    def _wait_for_lease(self, step: WaitForLease) -> Reply:
+        seen: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        stop_watching = self._keeper.watch(step, seen.put)
+        try:
+            return seen.get(timeout=step.at_most_s)
+        except queue.Empty:
+            return None
+        finally:
+            stop_watching()

@@ -5,6 +5,7 @@ redis-py takes each reply through a dozen calls; a hit, which has two, is an eig
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -40,7 +41,7 @@ class Wire:
     `replace_at` are the pool's.
     """
 
-    __slots__ = ("_buffer", "_connection", "_limit_s", "_reader", "_socket", "epoch", "replace_at")
+    __slots__ = ("_buffer", "_connection", "_limit_by_system", "_limit_s", "_reader", "_socket", "epoch", "replace_at")
 
     def __init__(self, connection: Any, *, epoch: int, replace_at: float) -> None:
         """Connects. Raises what connecting raises."""
@@ -57,8 +58,9 @@ class Wire:
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._reader = new_reader()
         self._limit_s = 0.0
-        if not isinstance(self._socket, ssl.SSLSocket):
-            self._socket.settimeout(None)
+        self._socket.settimeout(None)
+        # gevent's sockets do not block beneath, and TLS would try again.
+        self._limit_by_system = os.get_blocking(self._socket.fileno()) and not isinstance(self._socket, ssl.SSLSocket)
 
     def send(self, batch: Sequence[Command], left_s: float) -> None:
         self._limit(left_s)
@@ -103,10 +105,10 @@ class Wire:
         if left_s * 0.9 < self._limit_s < left_s * 1.1:
             return
         self._limit_s = max(left_s, _LEAST_S)
-        if isinstance(self._socket, ssl.SSLSocket):
+        if not self._limit_by_system:
             self._socket.settimeout(self._limit_s)
             return
-        # By the system: with a limit of Python's each step asks it twice, which costs a hit 2 us.
+        # With a limit of Python's each step asks the system twice, which costs a hit 2 us.
         seconds, rest_s = divmod(self._limit_s, 1)
         limit = _TIMEVAL.pack(int(seconds), int(rest_s * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

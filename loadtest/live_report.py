@@ -45,14 +45,14 @@ def steps(result: LiveResult) -> str:
             f"{step.asked:,.0f}",
             _outcome(step, result),
             f"{step.achieved:,.0f}",
-            texts.percent(step.unanswered, 1),
             *texts.milliseconds(step.latency_us),
+            texts.percent(step.unanswered, 1),
             texts.shares(step.server_cpu.values()),
             texts.percent(step.generator_cpu, 0),
         )
         for step in result.steps
     ]
-    head = ("asked/s", "", "achieved/s", "unanswered", *_PERCENTILES, "server CPU", "generator CPU")
+    head = ("asked/s", "", "achieved/s", *_PERCENTILES, "unanswered", "server CPU", "generator CPU")
     return markup.table(head, rows, numbers={*range(len(head))} - {1}) + markup.paragraphs(
         [
             "Latency counts from the time at which an operation was due, not from when it was sent: a stall shows in "

@@ -95,7 +95,7 @@ def figure_of(title: str, ylabel: str, xlabel: str = "virtual day") -> tuple[Fig
 def legend(figure: Figure, axis: Any) -> None:
     """Below the picture: inside it would cover lines."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = 2 if sum(map(len, labels)) > 30 else 3  # long ones would not fit beside each other
+    columns = 2 if max(map(len, labels)) > 14 else 3  # long ones would not fit beside each other
     figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9)
 
 

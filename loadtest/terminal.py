@@ -98,17 +98,17 @@ def show_live(result: LiveResult) -> None:
     out = console()
     out.print(f"{result.server} at {result.host}; {result.connections} connections, layout {result.layout}")
     rates = table(
-        *("asked/s:", "achieved/s:", "unanswered:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:"),
-        *("server CPU:", "generator CPU:"),
+        *("asked/s:", "achieved/s:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:"),
+        *("unanswered:", "server CPU:", "generator CPU:"),
     )
     for step in result.steps:
         rates.add_row(
-            *(f"{step.asked:,.0f}", f"{step.achieved:,.0f}", texts.percent(step.unanswered, 1)),
-            *(
-                *texts.milliseconds(step.latency_us),
-                texts.shares(step.server_cpu.values()),
-                texts.percent(step.generator_cpu, 0),
-            ),
+            f"{step.asked:,.0f}",
+            f"{step.achieved:,.0f}",
+            *texts.milliseconds(step.latency_us),
+            texts.percent(step.unanswered, 1),
+            texts.shares(step.server_cpu.values()),
+            texts.percent(step.generator_cpu, 0),
         )
     out.print(rates)
     if result.steps:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cache import Catalog
 
 _KEY: Final = "hit-rates"
+_HARD_SPACE: Final = "\xa0"
 _ROWS: Final = 120  # the oldest make room
 
 
@@ -50,7 +51,8 @@ class HitRates:
 
 
 def _rate(hits: int, lookups: int) -> str:
-    return f"{texts.percent(hits / lookups)} of {lookups:,}" if lookups else "–"
+    """On a narrow page it breaks before "of" alone."""
+    return f"{texts.percent(hits / lookups)} of {lookups:,}".replace(" ", _HARD_SPACE, 1) if lookups else "–"
 
 
 def add_to(web_ui: Any, hit_rates: HitRates) -> None:

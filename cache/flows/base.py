@@ -35,6 +35,8 @@ class Leases(Protocol):
 
     def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
     def drop(self, lease: str, token: bytes) -> None: ...
+    def is_watched(self, lease: str) -> bool:
+        """Whether somebody in this process waits for it."""
 
 
 class NearCache(Protocol):
@@ -51,6 +53,8 @@ class Unkept:
 
     def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
     def drop(self, lease: str, token: bytes) -> None: ...
+    def is_watched(self, lease: str) -> bool:  # noqa: ARG002 - nobody ever does
+        return False
 
 
 class Base:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cache import codec, commands, keys, stats
+from cache import commands, keys, stats
 from cache.commands import Compute, Send, Unavailable, WaitForLease
 from cache.fences import FORGOTTEN, Fence, Forgotten
 from cache.flows.base import LEASE_LOOK_AGAIN_S, LEASE_MS, Base, in_order
@@ -228,24 +228,28 @@ class ScoreFlows(Base):
         """Whether all of them were stored; `then` follows. One write per user generation: as a rule there is one."""
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
-        by_generation: dict[bytes, dict[int, bytes]] = {}
+        job_generations = {job_id: job_generation for job_id, (_, job_generation) in fences.items()}
+        by_generation: dict[bytes, dict[int, dict[str, Json]]] = {}
         for job_id, score in scores.items():
             if job_id in fences:
-                user_generation, stamp = fences[job_id]
-                entry = codec.encode_score(score, now + ttl_s, stamp)
-                by_generation.setdefault(user_generation, {})[job_id] = entry
+                by_generation.setdefault(fences[job_id][0], {})[job_id] = score
         writes = [
-            (self.layout.write(user_id, generation, entries, ttl_s=ttl_s, now=now), len(entries))
-            for generation, entries in by_generation.items()
+            (
+                self.layout.write(
+                    user_id, generation, batch, job_generations, deadline=now + ttl_s, ttl_s=ttl_s, now=now
+                ),
+                len(batch),
+            )
+            for generation, batch in by_generation.items()
         ]
-        batch = tuple(command for write, _ in writes for command in write)
-        if not batch and not then:
+        writing = tuple(command for write, _ in writes for command in write)
+        if not writing and not then:
             return not scores
         try:
             if self.layout.in_hash:
-                replies = yield Send(batch + then)
+                replies = yield Send(writing + then)
             else:
-                replies = yield from in_order(batch, then)
+                replies = yield from in_order(writing, then)
         finally:
             self.forget_near(keys.match(user_id))
         if isinstance(replies, Unavailable):

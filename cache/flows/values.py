@@ -27,7 +27,7 @@ class ValueFlows(Base):
             self.stats.lookup(name, misses={stats.UNAVAILABLE: 1})
             return (yield from self._compute(name))
         raw, bookkeeping_reads = replies[0], len(replies) - 1
-        value = codec.UNDECODABLE if raw is None else codec.decode(raw)
+        value = _decoded(raw)
         if value is not codec.UNDECODABLE:
             self.stats.lookup(name, hits=1, data_reads=1, bookkeeping_reads=bookkeeping_reads)
             if self._near and entry is not None:
@@ -55,30 +55,46 @@ class ValueFlows(Base):
         lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
         has_waited = False
+        # Of a crowd in one process the first learns that the lease is taken; the others need not ask for it, too.
+        is_taken = self._leases.is_watched(lease)
         while True:
-            try:
-                replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
-            except BaseException:
-                yield from self._release(lease, token)
-                raise
-            if isinstance(replies, Unavailable):
-                return (yield from self._compute(name))
-            self.stats.bookkept(1)
-            is_holder, raw = replies[0] is not None, replies[1]
-            value = codec.UNDECODABLE if raw is None else codec.decode(raw)
-            if value is not codec.UNDECODABLE:
+            if not is_taken:
+                taken = yield from self._take_lease(lease, token, key)
+                if isinstance(taken, Unavailable):
+                    return (yield from self._compute(name))
+                is_holder, value = taken
+                if value is not codec.UNDECODABLE:
+                    return value
                 if is_holder:
-                    yield from self._release(lease, token)
-                return value
-            if is_holder:
-                return (yield from self._compute_and_fill(name, key, ttl_s, none_ttl_s, token))
+                    return (yield from self._compute_and_fill(name, key, ttl_s, none_ttl_s, token))
             left_s = give_up_at - self.clock.now()
             if left_s <= 0:
                 return (yield from self._compute(name))
             if not has_waited:
                 has_waited = True
                 self.stats.waited(name, 1)
-            yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=commands.exists(lease), at_most_s=left_s)
+            look = commands.mget([lease, key])
+            seen = yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=left_s)
+            value = _decoded(seen[1]) if seen else codec.UNDECODABLE
+            if value is not codec.UNDECODABLE:
+                return value
+            is_taken = False
+
+    def _take_lease(self, lease: str, token: bytes, key: str) -> Flow[tuple[bool, Json] | Unavailable]:
+        """(whether the caller holds the lease, the value or UNDECODABLE): where there is a value, nobody needs it."""
+        try:
+            replies = yield Send((commands.take_lease(lease, token, LEASE_MS), commands.get(key)))
+        except BaseException:
+            yield from self._release(lease, token)
+            raise
+        if isinstance(replies, Unavailable):
+            return replies
+        self.stats.bookkept(1)
+        is_holder, value = replies[0] is not None, _decoded(replies[1])
+        if is_holder and value is not codec.UNDECODABLE:
+            yield from self._release(lease, token)
+            is_holder = False
+        return is_holder, value
 
     def _compute_and_fill(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, token: bytes) -> Flow[Json]:
         lease = keys.lease(key)
@@ -150,3 +166,8 @@ class ValueFlows(Base):
 
     def _shortened(self, ttl_s: int) -> int:
         return max(1, ttl_s - int(ttl_s * MAX_JITTER * self._jitter()))
+
+
+def _decoded(raw: bytes | None) -> Json:
+    """The value, or UNDECODABLE."""
+    return codec.UNDECODABLE if raw is None else codec.decode(raw)

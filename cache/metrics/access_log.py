@@ -7,6 +7,8 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cache import keys
+from cache.flows import GENERIC
 from cache.metrics.publisher import Sink
 from cache.miss import MISS
 
@@ -91,7 +93,7 @@ class _Noting:
         return getattr(self._flows, name)
 
     def note_scores(self, user_id: int, job_ids: Sequence[int]) -> None:
-        self._note(self._match, "get", user_id, tuple(job_ids))
+        self._note_user(self._match, "get", user_id, tuple(job_ids))
 
     def get_scores(self, user_id: int, job_ids: Sequence[int]) -> Any:
         self.note_scores(user_id, job_ids)
@@ -102,19 +104,20 @@ class _Noting:
         return self._flows.match_scores(user_id, job_ids)
 
     def set_scores(self, user_id: int, scores: Any, fences: Any = None) -> Any:
-        self._note(self._match, "set", user_id, tuple(scores))
+        self._note_user(self._match, "set", user_id, tuple(scores))
         return self._flows.set_scores(user_id, scores, fences)
 
     def invalidate_user_matches(self, user_id: int) -> Any:
-        self._note(self._match, "invalidate", user_id)
+        self._note_user(self._match, "invalidate", user_id)
         return self._flows.invalidate_user_matches(user_id)
 
     def invalidate_job_matches(self, job_id: int) -> Any:
-        self._note(self._match, "invalidate", items=(job_id,))
+        self._note(self._match, "invalidate", items=(keys.checked("job_id", job_id),))
         return self._flows.invalidate_job_matches(job_id)
 
     def get_or_compute(self, name: str, key: str, ttl_s: int, *, none_ttl_s: int | None = None) -> Any:
-        self.note_key(key, "get")
+        if name != GENERIC:  # the caller's own keys may look like the library's
+            self.note_key(key, "get")
         return self._flows.get_or_compute(name, key, ttl_s, none_ttl_s=none_ttl_s)
 
     def set_value(self, name: str, key: str, value: Any, ttl_s: int) -> Any:
@@ -126,25 +129,25 @@ class _Noting:
         return self._flows.invalidate(key)
 
     def update_ijp(self, user_id: int, data: Any, *, saves: bool = False) -> Any:
-        self._note(self._ijp, "update", user_id)
+        self._note_user(self._ijp, "update", user_id)
         return self._flows.update_ijp(user_id, data, saves=saves)
 
     def start_session(self, user_id: int, data: Any) -> Any:
-        self._note(self._session, "start", user_id)
+        self._note_user(self._session, "start", user_id)
         return self._flows.start_session(user_id, data)
 
     def get_session(self, user_id: int, default: Any = None) -> Any:
-        self._note(self._session, "get", user_id)
+        self._note_user(self._session, "get", user_id)
         return self._flows.get_session(user_id, default)
 
     def end_session(self, user_id: int) -> Any:
-        self._note(self._session, "end", user_id)
+        self._note_user(self._session, "end", user_id)
         return self._flows.end_session(user_id)
 
     def forget_user(self, user_id: int) -> Any:
-        self._note(self._match, "invalidate", user_id)
-        self._note(self._ijp, "invalidate", user_id)
-        self._note(self._session, "end", user_id)
+        self._note_user(self._match, "invalidate", user_id)
+        self._note_user(self._ijp, "invalidate", user_id)
+        self._note_user(self._session, "end", user_id)
         return self._flows.forget_user(user_id)
 
     def note_key(self, key: str, operation: str) -> None:
@@ -153,6 +156,10 @@ class _Noting:
             self._note(self._company, operation, items=(identifier,))
         elif entity == self._ijp:
             self._note(self._ijp, operation, identifier)
+
+    def _note_user(self, cache_type: str, operation: str, user_id: int, items: tuple[Any, ...] = _NO_ITEM) -> None:
+        # Flows check it when they run; what is no id could hold the end of a line.
+        self._note(cache_type, operation, keys.checked("user_id", user_id), items)
 
 
 class _NotingNear:

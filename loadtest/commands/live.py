@@ -23,7 +23,7 @@ _LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        *("--host",),
+        "--host",
         required=True,
         metavar="URL",
         help="the server, or a node or the configuration endpoint of a cluster, as redis://127.0.0.1:6379 or rediss://…",

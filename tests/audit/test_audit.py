@@ -41,7 +41,7 @@ def test_plan_has_the_provider_s_names(plan: dict[str, Any]) -> None:
     assert distribution["default_cache_behavior"][0]["viewer_protocol_policy"] == "redirect-to-https"
     assert distribution["ordered_cache_behavior"][0]["allowed_methods"] == ["GET", "HEAD", "OPTIONS"]
     assert distribution["tags"]["Environment"] == "prod"
-    headers = planned(plan, "aws_cloudfront_response_headers_policy.static_assets")
+    headers = planned(plan, "aws_cloudfront_response_headers_policy.static_pages")
     assert headers["custom_headers_config"][0]["items"][0]["header"] == "Cache-Control"
     assert planned(plan, "aws_vpc.network")["enable_dns_support"] is True
     assert planned(plan, "aws_cloudwatch_metric_alarm.roleferry_prod_match_floor")["alarm_name"]

@@ -20,6 +20,12 @@ WAIVERS: Final = (
     ),
     Waiver("checkov", "CKV_AWS_174", _OWN_DOMAIN, "^(prod|scale-)"),
     Waiver("checkov", "CKV2_AWS_42", _OWN_DOMAIN, "^(prod|scale-)"),
+    Waiver(
+        "checkov",
+        "CKV_AWS_259",
+        "bound to HTTPS for a year, without hosts that are not this stack's: hstsScope adds them",
+        "^(prod|scale-)",
+    ),
     Waiver("checkov", "CKV_AWS_68", "set webAclArn: a WAF costs more than the cache, for files that are public"),
     Waiver("checkov", "CKV2_AWS_47", "the web ACL is the account's own: its rules are not in this stack"),
     Waiver("checkov", "CKV_AWS_319", _QUIET, "^scale-"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -231,6 +233,28 @@ def test_a_reply_too_many_is_not_taken_for_the_next_lookup_s(connect: Callable[.
     proxy.mode = "pass"
 
     assert service.get_company_enrichment(COMPANY, lambda: "computed") in ("its own", "computed")
+
+
+def test_a_silent_server_costs_little_under_gevent(proxy: Proxy) -> None:
+    """Its sockets keep their own time: the system's limit does nothing there."""
+    program = f"""
+from gevent import monkey
+monkey.patch_all()
+import sys, cache
+service = cache.CacheService.from_url({proxy.url!r})
+service.set_company_enrichment(7, "cached")
+print("connected", flush=True)
+sys.stdin.readline()
+print(service.get_company_enrichment(7, lambda: "computed"), flush=True)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            assert process.stdout.readline() == "connected\n"
+            proxy.mode = "hang"
+            assert process.communicate("\n", timeout=30) == ("computed\n", None)
+        finally:
+            process.kill()
 
 
 @PATIENT

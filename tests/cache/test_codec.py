@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import enum
 import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -104,6 +105,59 @@ def test_scores_decoded_together_are_those_that_are_good_one_by_one(
     assert together == ([each[2] for each in decoded if each] if all(is_good) else None)
 
 
+def unusual(score: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """The score with another value in one field, or without that field."""
+    return {name: other for name, other in (score | {field: value}).items() if other is not ...}
+
+
+def encoded(score: Any, generation: bytes) -> bytes | None:
+    try:
+        return codec.encode_score(score, DEADLINE, generation)
+    except cache.UncacheableError:
+        return None
+
+
+OTHER_VALUES = [
+    *(..., None, True, False, -1, 0, 1, 101, 256, 2**32, 2**70, -0.0, 0.0, 1.0, 1.005, 100.01, -0.01, "1", [1], [[2]]),
+    *(float("nan"), float("inf"), float("-inf"), {}, Decimal(1), datetime(2026, 1, 1, tzinfo=UTC), object()),
+]
+
+
+@given(
+    st.lists(
+        packed_scores.map(lambda score: score | {"score": float(round(score["score"], 2))})
+        | st.builds(
+            unusual,
+            packed_scores,
+            st.sampled_from([*codec.PACKED_FIELDS, "an eighth"]),
+            st.sampled_from(OTHER_VALUES),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_scores_packed_together_are_those_packed_one_by_one(scores: list[dict[str, Any]]) -> None:
+    generations = [b"%06d" % number for number in range(len(scores))]
+    one_by_one = [encoded(score, stamp) for score, stamp in zip(scores, generations, strict=True)]
+    is_usual = all(
+        raw is not None and raw[0] == codec.FORMAT_SCORE_PACKED and type(score["score"]) is float
+        for raw, score in zip(one_by_one, scores, strict=True)
+    )
+
+    together = codec.pack_scores(scores, DEADLINE, generations)
+
+    assert together == (one_by_one if is_usual else None)
+
+
+@pytest.mark.parametrize("value", OTHER_VALUES, ids=repr)
+@pytest.mark.parametrize("field", [*codec.PACKED_FIELDS, "an eighth"])
+def test_one_unusual_score_among_many_is_not_packed_as_another(field: str, value: Any) -> None:
+    scores = [PACKED, unusual(PACKED, field, value)]
+    one_by_one = [encoded(score, GENERATION) for score in scores]
+
+    assert codec.pack_scores(scores, DEADLINE, [GENERATION, GENERATION]) in (one_by_one, None)
+
+
 @given(st.binary())
 def test_no_bytes_break_a_decoder(raw: bytes) -> None:
     for decode in (codec.decode, codec.decode_score, codec.decode_session, codec.score_head, codec.is_newer):
@@ -134,7 +188,7 @@ class Seniority(enum.Enum):
     "value",
     [
         *(float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
-        *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, datetime.date(2026, 11, 24)),
+        *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, date(2026, 11, 24)),
     ],
     ids=lambda value: type(value).__name__,
 )

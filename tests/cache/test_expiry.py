@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cache.catalog import SESSION_MAX_LIFETIME_S
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
+    import redis
+
     from cache import CacheService
     from tests.conftest import ManualClock
 
@@ -24,6 +28,20 @@ def test_a_score_lives_for_exactly_its_ttl(cache: CacheService, clock: ManualClo
     clock.advance(1)
 
     assert set(cache.get_match_scores(1, [1, 2])) == {2}
+
+
+@pytest.mark.parametrize("cache", ["hash"], indirect=True)
+def test_a_large_write_drops_the_only_score_that_has_expired(
+    cache: CacheService, clock: ManualClock, client: redis.Redis
+) -> None:
+    cache.match_scores(1, [1], scores)
+    clock.advance(DAY // 2)
+    cache.match_scores(1, [2], scores)
+    clock.advance(DAY // 2)
+
+    cache.match_scores(1, list(range(2, 50)), scores)
+
+    assert set(client.hkeys("match:1")) == {b"g", *(b"%d" % job for job in range(2, 50))}
 
 
 def test_a_session_slides_but_not_for_ever(cache: CacheService, clock: ManualClock) -> None:

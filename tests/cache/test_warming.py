@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from cache.gate import Operation
 from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
@@ -12,6 +13,7 @@ from tests.cache.records import scores
 
 if TYPE_CHECKING:
     from cache import CacheService
+    from local.valkey import Valkey
     from tests.conftest import ManualClock
 
 HOUR = 3_600
@@ -110,6 +112,49 @@ def test_users_whom_the_function_leaves_out_are_due_again(cache: CacheService, w
     assert run(cache, warmer).computed == 100
 
 
+def test_a_new_user_is_not_read(cache: CacheService, warmer: Warmer) -> None:
+    counts = run(cache, warmer)
+
+    assert (counts.users_due, counts.users_read) == (3, 0)
+
+
+def test_a_user_of_the_other_layout_is_warmed_like_a_new_one(
+    cache: CacheService, warmer: Warmer, server: Valkey
+) -> None:
+    with redis.Redis(port=server.port) as raw:
+        raw.rpush("match:2", "neither a hash nor a string")
+
+    assert run(cache, warmer).computed == 300
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+
+
+def test_a_user_whose_scores_cannot_be_cached_is_skipped(cache: CacheService) -> None:
+    skipped: list[int] = []
+    warmer = Warmer(cache.flows, skipped=lambda user, _error: skipped.append(user))
+
+    counts = warmer.run(
+        cache, USERS, JOBS, lambda wanted: compute(wanted) | {2: {job: {"score": object()} for job in JOBS}}
+    )
+
+    assert (skipped, counts.computed) == ([2], 200)
+    assert cache.get_match_scores(3, JOBS) == scores(JOBS)
+
+
+def test_what_compute_raises_ends_the_run(cache: CacheService, warmer: Warmer) -> None:
+    asked: list[int] = []
+
+    def raise_later(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+        asked.extend(wanted)
+        if len(asked) > CHUNK_USERS:
+            raise LookupError("no such user")
+        return compute(wanted)
+
+    with pytest.raises(LookupError):
+        warmer.run(cache, range(5 * CHUNK_USERS), JOBS, raise_later)
+
+    assert len(asked) == 2 * CHUNK_USERS
+
+
 def test_everything_computes_everything(cache: CacheService) -> None:
     warmer = Warmer(cache.flows, everything=True)
     run(cache, warmer)
@@ -128,8 +173,8 @@ def test_each_chunk_has_a_deadline_of_its_own(
             super().__init__()
             operations.append(self)
 
-    monkeypatch.setattr("cache.service.Operation", Noted)
+    monkeypatch.setattr("cache.warming.overlap.Operation", Noted)
 
     warmer.run(cache, range(2 * CHUNK_USERS), JOBS, compute)
 
-    assert len(operations) == 3  # the jobs, and two chunks
+    assert len(operations) == 2

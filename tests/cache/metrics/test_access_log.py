@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import stat
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from cache import CacheService
+import pytest
+
+from cache import CacheService, InvalidKeyError
 from cache.metrics import AccessLog, Report
 from cache.metrics import access_log as module
 from loadtest import accesslog
@@ -13,7 +16,6 @@ from tests.conftest import START
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     import redis
 
     from local.valkey import Valkey
@@ -39,6 +41,7 @@ def test_one_line_per_lookup_or_change(cache: CacheService, tmp_path: Path) -> N
     cache.invalidate_job_matches(2)
     cache.invalidate_user_matches(1234)
     cache.get_with_lock("report:7", lambda: 1, 60)
+    cache.get_with_lock("company:101\n:news", lambda: 1, 60)
     cache.end_session(1234)
     log.send(REPORT)
     log.close()
@@ -64,6 +67,27 @@ def test_one_line_per_lookup_or_change(cache: CacheService, tmp_path: Path) -> N
         "session,1234,,end",
     ]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_no_id_leaves_no_line(cache: CacheService, tmp_path: Path) -> None:
+    path = tmp_path / "access.csv"
+    log = AccessLog(path, cache)
+    no_id: Any = "1\nmatch"
+
+    for call in (
+        *(cache.get_session, cache.end_session, cache.forget_user),
+        *(cache.invalidate_user_matches, cache.invalidate_job_matches, cache.invalidate_company),
+        *(partial(cache.get_match_score, job_id=5), partial(cache.get_match_score, 5)),
+        *(partial(cache.update_ijp, data={}), partial(cache.start_session, data={}), partial(cache.get_ijp, load=dict)),
+        lambda user_id: cache.match_scores(user_id, [1], lambda jobs: {}),
+        lambda user_id: cache.set_match_score(user_id, 1, {}),
+    ):
+        with pytest.raises(InvalidKeyError):
+            call(no_id)
+    log.send(REPORT)
+    log.close()
+
+    assert path.read_text() == module.HEADER
 
 
 def test_a_second_log_goes_on_where_the_first_ended(cache: CacheService, tmp_path: Path) -> None:
