@@ -128,11 +128,13 @@ class Cloud:
 
         On AWS it is the application's. Moto takes no rule about a group that it does not have.
         """
-        backend: Any = ec2_backends[ACCOUNT][region]
-        new_group: Any = SecurityGroup  # abstract by its types alone
+        backend = ec2_backends[ACCOUNT][region]
         own = backend.get_security_group_from_id(beside)
-        if own is not None and backend.get_security_group_from_id(id_) is None:
-            backend.groups[own.vpc_id][id_] = new_group(backend, id_, id_, "Not of this stack", vpc_id=own.vpc_id)
+        if own is None or own.vpc_id is None or backend.get_security_group_from_id(id_) is not None:
+            return
+        # Moto itself makes groups so; the property it leaves abstract is CloudFormation's.
+        group = SecurityGroup(backend, id_, id_, "Not of this stack", vpc_id=own.vpc_id)  # type: ignore[abstract]
+        backend.groups[own.vpc_id][id_] = group
 
     def _completed(self, call: Call, region: str) -> dict[str, Any]:
         """What the API wants of the sender and not of the declaration, and what moto wants beyond the API."""

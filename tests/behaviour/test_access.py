@@ -61,7 +61,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
 def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:
     raw.set("lock:{report:7}", "another holder")
     waiter = threads.start(service.get_with_lock, "report:7", lambda: 1, 60)
-    until(lambda: calls(raw, "exists"))
+    until(lambda: service.stats.counts("generic").waits)
     raw.delete("lock:{report:7}")
     assert waiter.result() == 1
 
