@@ -149,7 +149,7 @@ def test_scores_packed_together_are_those_packed_one_by_one(scores: list[dict[st
     assert together == (one_by_one if is_usual else None)
 
 
-@pytest.mark.parametrize("value", OTHER_VALUES, ids=repr)
+@pytest.mark.parametrize("value", OTHER_VALUES, ids=lambda value: "object" if type(value) is object else repr(value))
 @pytest.mark.parametrize("field", [*codec.PACKED_FIELDS, "an eighth"])
 def test_one_unusual_score_among_many_is_not_packed_as_another(field: str, value: Any) -> None:
     scores = [PACKED, unusual(PACKED, field, value)]
