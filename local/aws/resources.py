@@ -153,7 +153,11 @@ class Resources:
             for call in self.changes(type_, changed, facts, news):
                 self._cloud.send(call, old.region)
             acts.update(self._cloud, type_, id_, news, old.region, changed)
-            self._changed(type_)
+            try:
+                self._changed(type_)
+            except RefusedError:  # the servers stay as they were, so what describes them does too
+                acts.update(self._cloud, type_, id_, old.inputs, old.region, changed)
+                raise
         except Exception:
             self._put(old)
             raise

@@ -21,6 +21,7 @@ from pulumi.runtime import mocks
 from infra import rules
 from tests.infra import stack
 from tests.infra.stack import statements
+from tests.test_structure import parsed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -285,7 +286,7 @@ def test_keys_rotate(declared: Declared) -> None:
 
 
 def imported(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     return {name.partition(".")[0] for name in names}

@@ -249,6 +249,7 @@ def test_data_that_does_not_fit_stops_the_change(
     engine.up()
 
     assert engine.of("ReplicationGroup").inputs["nodeType"] == "cache.t4g.medium"
+    assert engine.refresh() == {}
 
 
 def test_the_application_is_let_in_by_its_own_groups(prod_is_up: tuple[LocalAws, Engine]) -> None:
