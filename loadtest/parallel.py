@@ -11,7 +11,6 @@ import multiprocessing
 import signal
 from typing import TYPE_CHECKING, Any
 
-from cache.warming import WarmingCounts
 from loadtest import virtual
 from loadtest.errors import LoadTestError
 from loadtest.result import Memory
@@ -107,15 +106,9 @@ def _add(result: Result, part: _Part) -> None:
         seen = result.activity.setdefault(hour, [0, 0])
         seen[0] += computed
         seen[1] += invalidations
-    result.warming = WarmingCounts(
-        *(one + two for one, two in zip(_values(result.warming), _values(other.warming), strict=True))
-    )
+    result.warming.add(other.warming)
     result.warming_commands += other.warming_commands
     result.server_lookups += other.server_lookups
     result.commands += other.commands
     result.ran_s = min(result.ran_s, other.ran_s)
     result.stopped_because = other.stopped_because
-
-
-def _values(counts: WarmingCounts) -> tuple[int, ...]:
-    return dataclasses.astuple(counts)

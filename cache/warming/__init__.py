@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import codec, commands, keys
@@ -77,6 +77,10 @@ class WarmingCounts:
     computed: int = 0
     refused: int = 0
     keys_read: int = 0
+
+    def add(self, other: WarmingCounts) -> None:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +151,11 @@ class Warmer:
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer. Raises InvalidKeyError for over 2,000 jobs."""
         keys.check_ids("job_id", list(job_ids))
-        fields = keys.score_fields(job_ids)
+        names = keys.score_fields(job_ids)
         if self._dry_run:
-            ask = commands.hmget(keys.JOB_GENERATIONS, *fields)
+            ask = commands.hmget(keys.JOB_GENERATIONS, *names)
         else:
-            ask = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), fields)
+            ask = commands.ensure_job_generations(keys.JOB_GENERATIONS, self._flows.nonce(), names)
         replies = yield Send((ask,))
         if isinstance(replies, Unavailable):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -165,11 +165,10 @@ class Run:
             yield self._chunk(users[start : start + self._chunk_users], target)
 
     def _chunk(self, users: Sequence[int], target: Target) -> Flow[None]:
-        began, counts, total = time.monotonic(), WarmingCounts(), self.summary.counts
+        began, counts = time.monotonic(), WarmingCounts()
         for chunk in self._warmer.chunks(users, target, counts):
             yield from chunk
-        for each in fields(counts):
-            setattr(total, each.name, getattr(total, each.name) + getattr(counts, each.name))
+        self.summary.counts.add(counts)
         # What was not used is not saved up: a burst would hurt the readers that the rate is there for.
         self._next_write_at = max(self._next_write_at, began) + counts.computed * self._pause_s_per_score
         self._unanswered_chunks = self._unanswered_chunks + 1 if counts.users_unanswered else 0

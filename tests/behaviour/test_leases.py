@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.behaviour.services import Threads
+    from tests.behaviour.services import Started, Threads
 
 CALLERS = 20
 LEASE = "lock:{report:7}"
@@ -164,15 +164,21 @@ def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., A
     assert not raw.exists(KEY)
 
 
+def waiting_for_another(service: Any, raw: redis.Redis, threads: Threads) -> list[Started]:
+    """Twenty callers who all wait for a lease that another process holds."""
+    raw.set(LEASE, "another holder")
+    waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
+    until(lambda: service.stats.counts("generic").waits == CALLERS)
+    return waiters
+
+
 @_OF_ONE_LAYOUT
 def test_a_process_asks_for_a_foreign_lease_as_one(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     """Twenty waiters cost hardly more looks at the lease than one."""
     service = connect()
-    raw.set(LEASE, "another holder")
-    waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
-    until(lambda: service.stats.counts("generic").waits == CALLERS)
+    waiters = waiting_for_another(service, raw, threads)
     began = time.monotonic()
     raw.config_resetstat()
     time.sleep(0.5)
@@ -190,9 +196,7 @@ def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     service = connect()
-    raw.set(LEASE, "another holder")
-    waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
-    until(lambda: service.stats.counts("generic").waits == CALLERS)
+    waiters = waiting_for_another(service, raw, threads)
     raw.config_resetstat()
     raw.set(KEY, b'\x01"the other\'s"')
     raw.delete(LEASE)

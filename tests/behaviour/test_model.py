@@ -17,7 +17,7 @@ from local.cluster import ValkeyCluster
 from local.valkey import Valkey, faketime_library
 from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, one_server, restart
 from tests.behaviour.services import make_service
-from tests.behaviour.test_trouble import until
+from tests.behaviour.test_trouble import PATIENT, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +33,6 @@ USER, JOB, COMPANY = 1234, 5678, 101
 def deadline_s() -> float:
     """The library's own, so that a frozen server is one in trouble."""
     return DEADLINE_S
-
-
-# Nothing but the library itself may end a lease or a wait.
-_PATIENT = pytest.mark.parametrize("deadline_s", [10.0])
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def test_nothing_stale_is_ever_read(layout: str, place: Callable[[], Valkey | Va
     assert model.done["_match_scores"] > STEPS / 10
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.usefixtures("_long_leases")
 @pytest.mark.parametrize("place", [one_server, ValkeyCluster])
 def test_nobody_computes_what_another_one_computes(layout: str, place: Callable[[], Valkey | ValkeyCluster]) -> None:
@@ -111,7 +107,7 @@ def plain_set_without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fences, "take", lambda fences, caller, pair: None)
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 @pytest.mark.parametrize(
     "take_out",
@@ -132,7 +128,7 @@ def test_the_model_sees_a_guard_that_is_missing(
         run_until_seen(layout, faults=["evict_jobs"])
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 @pytest.mark.skipif(faketime_library() is None, reason="no clock can be moved on this machine")
 def test_the_model_sees_what_outlives_its_ttl(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
@@ -147,7 +143,7 @@ def release_of_jobs_without_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "release_jobs", lambda lease, token, jobs: ("HDEL", lease, *jobs))
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.usefixtures("_long_leases")
 @pytest.mark.parametrize("layout", ["hash"])
 def test_the_model_sees_leases_given_back_by_somebody_else(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
@@ -157,7 +153,7 @@ def test_the_model_sees_leases_given_back_by_somebody_else(monkeypatch: pytest.M
         run_until_seen(layout, faults=())
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 def test_a_lease_given_back_by_somebody_else_is_seen(
     monkeypatch: pytest.MonkeyPatch, shell: str, layout: str, threads: Threads
@@ -229,7 +225,7 @@ def generations_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Flows, "_forget_scores", staticmethod(forget_scores))
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 def test_the_model_sees_a_generation_that_was_evicted_and_matches_again(
     monkeypatch: pytest.MonkeyPatch, layout: str
@@ -241,7 +237,7 @@ def test_the_model_sees_a_generation_that_was_evicted_and_matches_again(
         run_until_seen(layout, faults=["evict_jobs"])
 
 
-@_PATIENT
+@PATIENT
 @pytest.mark.parametrize("layout", ["hash"])
 def test_a_restart_in_the_middle_of_a_compute_is_seen_if_generations_count(
     monkeypatch: pytest.MonkeyPatch, shell: str, layout: str
