@@ -33,7 +33,7 @@ class Server:
             self._client = redis.Redis(connection_pool=self._pool)
             self._client.ping()
         except (ValueError, redis.RedisError) as error:
-            raise ScenarioError(f"no cache answers at {self.name}: {error}.") from None
+            raise ScenarioError(f"no cache answers at {self.name}: {str(error).rstrip('.')}.") from None
         self._primaries: list[Address | None] = []  # by slot
         self._nodes: dict[Address, redis.Redis] = {}
         self.is_cluster = self._find_nodes()
