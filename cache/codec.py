@@ -46,6 +46,7 @@ PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "senio
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
 _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
 PACKED_BYTES: Final = _PACKED.size
+_SCORE_START: Final = struct.Struct(">BI")
 _RECORD: Final = struct.Struct(f">{_SCORE_HEAD.size}xHBBBBBI")  # what `_PACKED` has behind its head
 _GENERATION: Final = slice(_SCORE_HEAD.size - GENERATION_BYTES, _SCORE_HEAD.size)
 _SESSION_HEAD: Final = struct.Struct(">BI")
@@ -158,13 +159,32 @@ def decode_good_scores(
     values: list[bytes], generations: list[bytes | None], now: float
 ) -> list[dict[str, Json]] | None:
     """The scores at once, or None where not each is of format 2, of its job's generation here, and alive at `now`."""
+    joined = _joined_packed(values)
+    # The deadline follows the format, so that the least value has the earliest.
+    if joined is None or _SCORE_HEAD.unpack_from(min(values))[1] <= now:
+        return None
+    return _records(joined) if score_generations(values) == generations else None
+
+
+def are_alive(values: list[bytes], now: float) -> list[bool] | None:
+    """Whether each holds beyond `now`; None where not each is of format 2."""
+    if _joined_packed(values) is None:
+        return None
+    first_alive = _SCORE_START.pack(FORMAT_SCORE_PACKED, int(now) + 1)
+    return list(map(first_alive.__le__, values))
+
+
+def _joined_packed(values: list[bytes]) -> bytes | None:
+    """None where not each is of format 2."""
     if set(map(len, values)) != {_PACKED.size}:
         return None
     joined = b"".join(values)
-    # The deadline follows the format, so that the least value has the earliest.
-    if joined[:: _PACKED.size] != _PACKED_HEAD * len(values) or _SCORE_HEAD.unpack_from(min(values))[1] <= now:
-        return None
-    return _records(joined) if [raw[_GENERATION] for raw in values] == generations else None
+    return joined if joined[:: _PACKED.size] == _PACKED_HEAD * len(values) else None
+
+
+def score_generations(values: Iterable[bytes]) -> list[bytes]:
+    """The job's generation in each; of values that are scores."""
+    return [raw[_GENERATION] for raw in values]
 
 
 def _records(packed: bytes) -> list[dict[str, Json]]:

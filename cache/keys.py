@@ -58,17 +58,27 @@ def check_ids(name: str, identifiers: list[int]) -> None:
 
 def score_field(job_id: int) -> bytes:
     """A job's field in `match:{user_id}` and in the hash of job generations."""
-    return _field(checked("job_id", job_id))
+    return _FIELDS[checked("job_id", job_id)]
 
 
 def score_fields(job_ids: Iterable[int]) -> list[bytes]:
     """`score_field` of each; they have been checked."""
-    return list(map(_field, job_ids))
+    return list(map(_FIELDS.__getitem__, job_ids))
 
 
-@lru_cache(maxsize=1 << 17)
-def _field(job_id: int) -> bytes:
-    return b"%d" % job_id
+class _Fields(dict[int, bytes]):
+    """Fields by job, made when first asked for: a list view has a hundred, twice. All are forgotten at the limit."""
+
+    _LIMIT: Final = 1 << 17
+
+    def __missing__(self, job_id: int) -> bytes:
+        if len(self) >= self._LIMIT:
+            self.clear()
+        field = self[job_id] = b"%d" % job_id
+        return field
+
+
+_FIELDS: Final = _Fields()
 
 
 def company(company_id: int) -> str:

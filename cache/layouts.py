@@ -14,7 +14,8 @@ random nonces: one that is lost matches nothing, which is a miss and never a sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
+from operator import and_, eq
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from cache import codec, commands, entries, keys, stats
@@ -110,17 +111,42 @@ class Layout(Protocol):
 def _judge_all(
     scores: Scores, job_ids: Sequence[int], values: list[Any], generations: list[bytes | None], now: float
 ) -> None:
-    # A list view of packed scores, all of them good, is the common case and worth a path of its own.
-    if len(values) > 1 and all(values):
-        good = codec.decode_good_scores(values, generations, now)
-        if good is not None:
-            scores.found = dict(zip(job_ids, good, strict=True))
-            return
+    # Many packed scores are the common case, and worth a path of their own.
+    if len(values) > 1 and _judge_together(scores, job_ids, values, generations, now):
+        return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
         if raw is None:
             _miss(scores, stats.ABSENT)
         else:
             _judge(scores, job_id, raw, generation, now)
+
+
+def _judge_together(
+    scores: Scores, job_ids: Sequence[int], values: list[Any], generations: list[bytes | None], now: float
+) -> bool:
+    """As `_judge` for each that is there; False where one of them is not packed, and nothing was judged."""
+    absent = invalidated = 0
+    if not all(values):
+        absent = values.count(None)
+        if not any(values) or absent + sum(map(bool, values)) < len(values):
+            return False
+        job_ids, generations, values = (list(compress(each, values)) for each in (job_ids, generations, values))
+    good = codec.decode_good_scores(values, generations, now)
+    if good is None:
+        alive = codec.are_alive(values, now)
+        if alive is None:
+            return False
+        are_good = list(map(and_, alive, map(eq, codec.score_generations(values), generations)))
+        absent += alive.count(False)
+        invalidated = alive.count(True) - are_good.count(True)
+        job_ids, generations, values = (list(compress(each, are_good)) for each in (job_ids, generations, values))
+        good = codec.decode_good_scores(values, generations, now) or []
+    scores.found = dict(zip(job_ids, good, strict=True))
+    if absent:
+        _miss(scores, stats.ABSENT, absent)
+    if invalidated:
+        _miss(scores, stats.INVALIDATED, invalidated)
+    return True
 
 
 def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, now: float) -> None:
@@ -139,8 +165,8 @@ def _judge(scores: Scores, job_id: int, raw: bytes, generation: bytes | None, no
         scores.found[job_id] = score
 
 
-def _miss(scores: Scores, reason: str) -> None:
-    scores.misses[reason] = scores.misses.get(reason, 0) + 1
+def _miss(scores: Scores, reason: str, count: int = 1) -> None:
+    scores.misses[reason] = scores.misses.get(reason, 0) + count
 
 
 def _each(generations: Reply, jobs: int) -> list[bytes | None]:
@@ -169,9 +195,9 @@ class HashLayout:
     in_hash = True
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
-        key = keys.match(user_id)
-        scores = commands.hgetall(key) if len(job_ids) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *job_ids)
-        return scores, commands.hmget(keys.JOB_GENERATIONS, *job_ids)
+        key, fields = keys.match(user_id), keys.score_fields(job_ids)
+        scores = commands.hgetall(key) if len(job_ids) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *fields)
+        return scores, commands.hmget(keys.JOB_GENERATIONS, *fields)
 
     def data_reads(self, jobs: int) -> int:  # noqa: ARG002 - the other layout needs it
         return 1
@@ -247,7 +273,7 @@ class KeysLayout:
         return (
             commands.mget(scores),
             commands.get(keys.match(user_id)),
-            commands.hmget(keys.JOB_GENERATIONS, *job_ids),
+            commands.hmget(keys.JOB_GENERATIONS, *keys.score_fields(job_ids)),
         )
 
     def data_reads(self, jobs: int) -> int:

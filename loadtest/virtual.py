@@ -173,21 +173,13 @@ class _Driver(Driver):
         progress("virtual time", 1.0)
 
     def _instant(self, now: int, operations: Iterable[Operation]) -> None:
-        # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
-        logins: dict[int, Task] = {}
+        # All in one round trip and in this order: a login is stored before its page asks for the session.
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
                 self._warm_active()
-                continue
-            for call in self._calls(operation, now):
-                task = self.task(call)
-                if call.call is Call.START_SESSION:
-                    logins[call.user] = task
-                if call.call is Call.GET_SESSION and call.user in logins:
-                    logins[call.user].then += (task,)
-                else:
-                    tasks.append(task)
+            else:
+                tasks += map(self.task, self._calls(operation, now))
         self.pipeline.run(tasks)
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:

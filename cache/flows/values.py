@@ -10,7 +10,7 @@ from cache.flows.base import LEASE_LOOK_AGAIN_S, LEASE_MS, Base, in_order
 
 if TYPE_CHECKING:
     from cache.codec import Json
-    from cache.commands import Command, Flow
+    from cache.commands import Command, Flow, Reply
 
 # Entries that were written together should not expire together. Only shorter: nothing outlives its stated TTL.
 MAX_JITTER: Final = 0.05
@@ -139,18 +139,24 @@ class ValueFlows(Base):
         """
         lease, token = keys.lease(key), self.nonce()
         forget = (commands.delete(key, lease), *also_forget)
+        begin: tuple[Command, ...] = (commands.force_lease(lease, token, LEASE_MS),)
+        if not keeps_old:
+            begin = (*begin, commands.delete(key))
+        store = (commands.fill(key, lease, token, value, ttl_s),)
         is_stored = False
         try:
-            force = commands.force_lease(lease, token, LEASE_MS)
-            replies = yield Send((force,) if keeps_old else (force, commands.delete(key)))
+            replies: list[Reply] | Unavailable = []
             if saves:
+                replies = yield Send(begin)
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
                 yield Compute()
+            else:
+                store = begin + store
             if not isinstance(replies, Unavailable):
-                replies = yield from in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
+                replies = yield from in_order(store, also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
-                is_stored = bool(replies[0])
+                is_stored = bool(replies[len(store) - 1])
         except BaseException:
             yield from self._invalidate(*forget)
             raise
