@@ -166,7 +166,7 @@ class Pipeline:
             replies = self._receive(len(batch))
         except OSError as error:
             raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None
-        if hiredis.ReplyError in set(map(type, replies)):
+        if hiredis.ReplyError in map(type, replies):
             refused = next(i for i, reply in enumerate(replies) if type(reply) is hiredis.ReplyError)
             raise LoadTestError(f"the server refused {batch[refused][0]!r}: {replies[refused]}.")
         if self._on_replies:
@@ -189,16 +189,14 @@ class Pipeline:
 
     def _receive(self, count: int) -> list[Reply]:
         replies: list[Reply] = []
-        with contextlib.suppress(InterruptedError):
-            while len(replies) < count:
-                reply = self._reader.gets()
-                if reply is False:
-                    received = self._socket.recv(_RECEIVE_BYTES)
-                    if not received:
-                        raise OSError("it closed the connection")
-                    self._reader.feed(received)
-                else:
-                    replies.append(reply)
+        read_one = self._reader.gets
+        for _ in range(count):
+            while (reply := read_one()) is False:
+                received = self._socket.recv(_RECEIVE_BYTES)
+                if not received:
+                    raise OSError("it closed the connection")
+                self._reader.feed(received)
+            replies.append(reply)
         return replies
 
 
