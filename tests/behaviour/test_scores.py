@@ -228,6 +228,42 @@ def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redi
     assert service.stats.counts("match").hits == 1
 
 
+@pytest.mark.parametrize("foreign", [b"", b"too long for one"])
+@pytest.mark.parametrize("type_", ["string", "hash", "list"])
+@pytest.mark.parametrize("key", [f"match:{USER}", "job:generations", f"lock:{{match:{USER}}}"])
+def test_foreign_bytes_in_generations_and_leases_are_replaced(
+    service: Any, raw: Any, key: str, type_: str, foreign: bytes
+) -> None:
+    """Nobody waits for them, nothing is raised, and the next list is a hit."""
+    if type_ == "string":
+        raw.set(key, foreign)
+    elif type_ == "hash":
+        raw.hset(key, mapping=dict.fromkeys(["g", *MANY_JOBS], foreign))
+    else:
+        raw.rpush(key, foreign)
+
+    for _ in range(2):
+        scores = service.match_scores(USER, MANY_JOBS, lambda jobs: dict.fromkeys(jobs, PACKED))
+        assert scores == dict.fromkeys(MANY_JOBS, PACKED)
+
+    counts = service.stats.counts("match")
+    assert (counts.hits, counts.waits) == (len(MANY_JOBS), 0)
+
+
+def test_a_key_that_the_other_layout_takes_over_in_the_middle_of_a_compute_refuses_the_write(
+    connect: Callable[..., Any], layout: str
+) -> None:
+    """As in a deployment that changes the layout."""
+    one, other = connect(), connect(layout={"hash": "keys", "keys": "hash"}[layout])
+
+    def compute(jobs: list[int]) -> dict[int, dict[str, Any]]:
+        other.set_match_scores(USER, {JOB: {"score": 1}})
+        return dict.fromkeys(jobs, PACKED)
+
+    assert one.match_scores(USER, [JOB], compute) == {JOB: PACKED}
+    assert one.get_match_score(USER, JOB) is None
+
+
 @pytest.mark.parametrize("stored", [b"", b"\x02", b"foreign", b"\x03" + b"?" * 10, b"\xff" * 40])
 def test_foreign_bytes_are_a_miss_and_are_overwritten(service: Any, raw: Any, layout: str, stored: bytes) -> None:
     service.set_match_score(USER, JOB, PACKED)
