@@ -104,7 +104,7 @@ def scores_without_generation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plain_set_without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fences, "take", lambda fences, caller, pair: None)
+    monkeypatch.setattr(Fences, "find", lambda fences, caller, pair: None)
 
 
 @PATIENT
