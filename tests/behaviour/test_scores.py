@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cache
-from cache import codec
+from cache import CATALOG, codec
 from cache.layouts import MAX_SCORES_PER_USER
+from cache.testing import MovableClock
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import redis
 
-    from tests.behaviour.services import Threads
+    from tests.behaviour.services import Started, Threads
 
 USER, OTHER_USER = 1234, 77
 JOB, OTHER_JOB = 5678, 5679
@@ -175,6 +177,34 @@ def test_a_write_behind_its_fence_is_not_served(connect: Callable[..., Any]) -> 
     assert other.invalidate_user_matches(USER)
     one.set_match_scores(USER, dict.fromkeys(MANY_JOBS, PACKED), fence=fence)
     assert one.get_match_scores(USER, MANY_JOBS) == {}
+
+
+@pytest.mark.parametrize("writer", [0, 1])
+def test_clocks_that_differ_shift_an_expiry_and_nothing_else(
+    connect: Callable[..., Any], threads: Threads, writer: int
+) -> None:
+    clocks = [MovableClock(1_790_000_000), MovableClock(1_790_000_002)]
+    services = [connect(clock=clock) for clock in clocks]
+    one, other = services[writer], services[1 - writer]
+    waiting: list[Started] = []
+
+    def compute(jobs: list[int]) -> dict[int, dict[str, Any]]:
+        waiting.append(threads.start(other.match_scores, USER, [JOB], lambda jobs: {JOB: {"score": "twice"}}))
+        until(lambda: other.stats.counts("match").waits)
+        assert other.invalidate_job_matches(OTHER_JOB)
+        return dict.fromkeys(jobs, PACKED)
+
+    one.match_scores(USER, [JOB, OTHER_JOB], compute)
+
+    assert waiting[0].result() == {JOB: PACKED}
+    for service in services:
+        assert service.get_match_scores(USER, [JOB, OTHER_JOB]) == {JOB: PACKED}
+    for clock in clocks:
+        clock.advance(CATALOG.match.ttl_s - 3)
+    assert [service.get_match_score(USER, JOB) for service in services] == [PACKED, PACKED]
+    for clock in clocks:
+        clock.advance(5)
+    assert [service.get_match_score(USER, JOB) for service in services] == [None, None]
 
 
 def test_a_lost_generation_is_a_miss_never_a_match(service: Any, raw: redis.Redis, layout: str) -> None:
