@@ -78,9 +78,11 @@ class Notifications(pulumi.ComponentResource):
             region=args.region,
             opts=child,
         )
-        for number, subscription in enumerate(settings.alarm_subscriptions):
+        for who, subscription in settings.alarm_subscriptions.items():
             sns.TopicSubscription(
-                f"{name}-{number}",
+                # Not by number: with the first one gone, the next would be subscribed as the first, which SNS answers
+                # with the subscription that is there, and then unsubscribed as the last.
+                f"{name}-{who}",
                 topic=topic.arn,
                 protocol=subscription.protocol,
                 # A web address may hold a password: encrypted in Pulumi's state, and not shown.

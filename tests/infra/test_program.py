@@ -224,7 +224,8 @@ def test_topic_is_encrypted_and_only_alarms_publish(declared: Declared) -> None:
 
 
 def test_subscriptions_come_from_the_settings() -> None:
-    declared = stack.declare("prod", {"alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}]})
+    mail = {"protocol": "email", "endpoint": "ops@roleferry.com"}
+    declared = stack.declare("prod", {"alarmSubscriptions": {"ops": mail}})
 
     subscription = declared.one("TopicSubscription")
     assert subscription.inputs["endpoint"] == "ops@roleferry.com"

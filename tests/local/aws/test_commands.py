@@ -264,7 +264,10 @@ def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
                 "config": {
                     "aws:region": "us-east-1",
                     "roleferry-cache:owner": {"secure": "v1:cipher"},
-                    "roleferry-cache:alarmSubscriptions": [{"protocol": "email", "endpoint": {"secure": "v1:cipher"}}],
+                    "roleferry-cache:alarmSubscriptions": {
+                        "ops": {"protocol": "email", "endpoint": {"secure": "v1:cipher"}}
+                    },
+                    "roleferry-cache:domainNames": [{"secure": "v1:cipher"}],
                 },
             }
         )
@@ -273,7 +276,11 @@ def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
 
     named = workspace.prepare()
 
-    assert named == ["roleferry-cache:alarmSubscriptions[0].endpoint", "roleferry-cache:owner"]
+    assert named == [
+        "roleferry-cache:alarmSubscriptions.ops.endpoint",
+        "roleferry-cache:domainNames[0]",
+        "roleferry-cache:owner",
+    ]
     copy = yaml.safe_load((workspace.project / "Pulumi.dev.yaml").read_text())
     assert copy["config"]["roleferry-cache:owner"] == "placeholder"
     assert copy.keys() == {"config"}

@@ -265,6 +265,18 @@ def test_the_application_is_let_in_by_its_own_groups(prod_is_up: tuple[LocalAws,
     assert let_in(aws, engine, "us-east-1") == {("sg-0bbbbbbb", 6379)}
 
 
+def test_who_stays_subscribed_is_told_when_another_goes(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    first, second = ({"protocol": "https", "endpoint": f"https://{name}.example"} for name in ("first", "second"))
+    engine.up({"alarmSubscriptions": {"first": first, "second": second}})
+
+    engine.up({"alarmSubscriptions": {"second": second}})
+
+    told = aws.client("sns").list_subscriptions()["Subscriptions"]
+    assert [subscription["Endpoint"] for subscription in told] == [second["endpoint"]]
+    assert engine.refresh() == {}
+
+
 def test_what_cannot_change_in_place_is_replaced(prod_is_up: tuple[LocalAws, Engine]) -> None:
     aws, engine = prod_is_up
     engine.up()
