@@ -20,6 +20,9 @@ _ZONES = 2
 # 123 usable addresses a subnet. The largest cluster has 90 nodes, of which up to 60 lie in one zone (three a shard);
 # while their type changes, the new ones stand beside the old.
 _SUBNET_PREFIX = 25
+# It has neither node type (`aws ec2 describe-instance-type-offerings`, and ElastiCache's refusal in
+# https://github.com/winglang/wing/issues/4126); which letter it has differs from account to account.
+_ZONES_WITHOUT_NODES = ["use1-az3"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Network(pulumi.ComponentResource):
         )
         zones = get_availability_zones_output(
             state="available",
+            exclude_zone_ids=_ZONES_WITHOUT_NODES,
             # Local zones, which have to be opted in to, have no ElastiCache nodes.
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
         )
@@ -99,7 +103,8 @@ class Network(pulumi.ComponentResource):
                 availability_zone=zones.names[index],
                 map_public_ip_on_launch=False,
                 tags=names.tags(f"private-{index}"),
-                opts=child,
+                # A zone that is away or new moves the others up in the list, and no subnet with it.
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["availabilityZone"]),
             ).id
             for index, cidr in zip(range(_ZONES), ranges, strict=False)
         ]

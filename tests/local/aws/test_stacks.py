@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 import redis
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
 from cache import CacheService
 from cache.elasticache import IamCredentials
@@ -166,6 +167,27 @@ def test_every_setting_is_taken_and_a_network_of_ones_own(
     assert list(engine.outputs["subnet_ids"]) == own["subnetIds"]
     assert let_in(local_aws, engine, "eu-west-1") == {("sg-0123456789abcdef0", 6379)}
     assert engine.refresh() == {}
+
+
+def test_subnets_lie_where_the_nodes_are_offered_and_stay_there(
+    local_aws: LocalAws, engine_of: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zones(*ids: str) -> None:
+        made = [Zone(f"us-east-1{id_[-1]}", "us-east-1", id_) for id_ in ids]
+        monkeypatch.setitem(RegionsAndZonesBackend.zones, "us-east-1", made)
+
+    def subnets() -> set[str]:
+        return {state.inputs["availabilityZone"] for state in engine.state.values() if state.type.endswith(":Subnet")}
+
+    engine = engine_of("prod")
+    zones("use1-az3", "use1-az4", "use1-az5", "use1-az6")
+    engine.up()
+
+    assert subnets() == {"us-east-1" + number for number in "45"}
+    zones("use1-az5", "use1-az6")  # one is away
+    engine.up()
+    assert engine.steps == []
+    assert subnets() == {"us-east-1" + number for number in "45"}
 
 
 def assert_servers_are_as_declared(aws: LocalAws, declared: Declared) -> None:
