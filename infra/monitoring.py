@@ -9,7 +9,7 @@ import pulumi
 from pulumi_aws import cloudwatch, sns
 
 from infra import alarms
-from infra.encryption import Key, KeyArgs, operations_statements
+from infra.encryption import Key, KeyArgs, used_by_alarms
 
 if TYPE_CHECKING:
     from cache.catalog import Catalog
@@ -45,7 +45,7 @@ class Notifications(pulumi.ComponentResource):
                     args.region,
                     args.account_id,
                     protect=False,
-                    statements=operations_statements(args.region, args.account_id),
+                    statements=(used_by_alarms(args.account_id),),
                 ),
                 child,
             ).arn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ _ZONES_WITHOUT_NODES = ["use1-az3"]
 @dataclass(frozen=True)
 class NetworkArgs:
     settings: Settings
+    account_id: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
 
@@ -127,7 +127,9 @@ class Network(pulumi.ComponentResource):
         role = iam.Role(
             f"{name}-flow",
             name=names.of("flow"),
-            assume_role_policy=json.dumps(assumed_by("vpc-flow-logs.amazonaws.com")),
+            assume_role_policy=pulumi.Output.json_dumps(
+                assumed_by("vpc-flow-logs.amazonaws.com", account_id=args.account_id)
+            ),
             tags=names.tags("flow"),
             opts=child,
         )

@@ -238,6 +238,8 @@ def test_outside_us_east_1_cloudfront_has_a_topic_and_key_there() -> None:
     assert {topic.inputs["region"] for topic in declared.of("Topic")} == {"eu-west-1", "us-east-1"}
     assert len(declared.outputs["alarm_topic_arns"]) == 2
     assert {key.inputs["region"] for key in declared.of("aws:kms/key:Key")} == {"eu-west-1", "us-east-1"}
+    there = declared.one("aws:kms/key:Key", "alarms-global-key")
+    assert [statement["Sid"] for statement in statements(there)] == ["Administrators", "Alarms"], "no logs lie there"
 
 
 def test_keys_serve_only_the_services_that_need_them(declared: Declared) -> None:
@@ -268,6 +270,8 @@ def test_roles_may_do_just_their_part(declared: Declared) -> None:
     }
     assert logs["Resource"].endswith(f"/aws/lambda/{declared.settings.names.of('baseline')}:*")
     assert not [statement for policy in allowed.values() for statement in policy if "*" in statement["Action"]]
+    (trust,) = json.loads(declared.one("Role", "network-flow").inputs["assumeRolePolicy"])["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": stack.ACCOUNT}}
 
 
 def test_application_policy_is_least(declared: Declared) -> None:
