@@ -85,7 +85,8 @@ class Network(pulumi.ComponentResource):
             enable_dns_hostnames=True,
             enable_dns_support=True,
             tags=names.tags("vpc"),
-            opts=child,
+            # A VPC with another range is another VPC, and a cache cannot move: the update would fail half-way.
+            opts=pulumi.ResourceOptions(parent=self, protect=settings.protect_data),
         )
         zones = get_availability_zones_output(
             state="available",

@@ -91,6 +91,7 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
         "metric_namespace": names.metric_namespace,
         "alarm_topic_arns": [topic_arn] if region == GLOBAL_REGION else [topic_arn, global_topic_arn],
         "static_site_url": site.url,
+        "static_site_domain": site.domain,
         "static_bucket": site.bucket_name,
         "distribution_id": site.distribution_id,
         "dashboard_name": dashboard.name,

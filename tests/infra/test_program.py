@@ -32,6 +32,7 @@ OUTPUTS = {
     "cache_endpoint", "reader_endpoint", "port", "cluster_mode", "replication_group_id", "app_user_name",
     "operator_user_name", "load_test_user_name", "region", "app_policy_arn", "operator_policy_arn", "vpc_id",
     "subnet_ids", "cache_security_group_id", "metric_namespace", "alarm_topic_arns", "static_site_url",
+    "static_site_domain",
     "static_bucket", "distribution_id", "dashboard_name", "monthly_cost_usd",
 }  # fmt: skip
 # What AWS gives no tags for, or what is a part of something that has them.
@@ -98,10 +99,10 @@ def test_everything_is_tagged(declared: Declared) -> None:
         assert set(tags) == {"Application", "Environment", "ManagedBy", "Name", "Owner"}, resource.urn
 
 
-def test_what_holds_data_is_protected_where_the_stack_says_so(declared: Declared) -> None:
+def test_what_cannot_be_made_anew_is_protected_where_the_stack_says_so(declared: Declared) -> None:
     protected = {resource.name for resource in declared.resources if resource.protect}
 
-    held = {"cache", "static-files", "static-logs", "data", "operations"}
+    held = {"cache", "network", "static-files", "static-logs", "data", "operations"}
     assert protected == (held if declared.settings.protect_data else set())
     for bucket in declared.of("Bucket"):
         assert bucket.inputs["forceDestroy"] is not declared.settings.protect_data
