@@ -14,9 +14,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from infra.translations import services, static_site
+from infra.translations import (
+    cloudfront,
+    cloudwatch,
+    ec2,
+    elasticache,
+    events,
+    iam,
+    kms,
+    lambda_,
+    logs,
+    s3,
+    sns,
+)
 
 if TYPE_CHECKING:
     from infra.translations.base import Translation
 
-TRANSLATIONS: Final[dict[str, Translation]] = {**services.TRANSLATIONS, **static_site.TRANSLATIONS}
+TRANSLATIONS: Final[dict[str, Translation]] = {
+    type_: translation
+    for service in (cloudfront, cloudwatch, ec2, elasticache, events, iam, kms, lambda_, logs, s3, sns)
+    for type_, translation in service.TRANSLATIONS.items()
+}
