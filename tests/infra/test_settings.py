@@ -55,6 +55,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"subnetIds": ["subnet-x"], "vpcId": VPC}, "subnetIds[0] is 'subnet-x': it must look like subnet-"),
         (OWN_VPC | {"vpcCidr": "10.1.0.0/16"}, "remove one of the two"),
         ({"vpcCidr": "8.8.0.0/16"}, "must be a private IPv4 range"),
+        ({"vpcCidr": "169.254.0.0/16"}, "must be a private IPv4 range"),  # private to a link; EC2 refuses it
         ({"vpcCidr": "10.1.0.5/16"}, "has host bits set"),
         (
             {"parameterOverrides": {"maxmemory": "1gb"}},
