@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,22 @@ def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ctrl_c_is_left_to_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = virtual.run
+
+    def interrupted(*arguments: Any, **options: Any) -> Result:
+        for process in multiprocessing.active_children():
+            assert process.pid
+            os.kill(process.pid, signal.SIGINT)  # while it is still loading modules
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(virtual, "run", interrupted)
+
+    result = parallel.run(SMALL.changed(users=50, days=1), seed=1)
+
+    assert result.ran_s == 86_400
 
 
 def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:
