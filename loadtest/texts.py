@@ -19,6 +19,11 @@ def percent(rate: float | None, digits: int = 2) -> str:
     return "–" if rate is None else f"{100 * rate:.{digits}f} %"
 
 
+def target(rate: float) -> str:
+    """With all its digits: 99.5 % is neither 99 nor 100."""
+    return f"{100 * rate:g} %"
+
+
 def interval(row: Row) -> str:
     return "–" if row.ci_low is None else f"{percent(row.ci_low)} – {percent(row.ci_high)}"
 
