@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def test_one_seed_gives_the_same_hits(result: Result) -> None:
 
 
 def test_two_processes_give_the_hits_of_one(result: Result) -> None:
-    together = parallel.run(SMALL, seed=1, layout=result.layout)
+    together = parallel.run(partial(virtual.run, SMALL, seed=1, layout=result.layout))
 
     assert hits(together) == hits(result)
     for name, counted in result.counts.types.items():
@@ -76,7 +77,7 @@ def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("loadtest.parallel._drive", _die)
 
     with pytest.raises(LoadTestError, match="ended before its time"):
-        parallel.run(scenarios.load("small").changed(users=50, days=1), seed=1)
+        parallel.run(partial(virtual.run, scenarios.load("small").changed(users=50, days=1), seed=1))
 
 
 def _die(*_: object) -> None:
