@@ -14,15 +14,18 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import zstandard
 
-from cache import CATALOG
+from cache.keys import MAX_ID, MAX_JOBS_PER_CALL
 from loadtest.errors import LoadTestError, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 COLUMNS: Final = ("timestamp", "cache_type", "user_id", "item_id", "operation")
@@ -37,6 +40,9 @@ OPERATIONS: Final = {
 _SECONDS_BELOW: Final = 1e11
 _SHOWN: Final = 3
 _READ_BYTES: Final = 1 << 18
+_NO_PREFIX: Final = ("\0", "")
+_DIGITS_OF_ANY_ID: Final = len(str(MAX_ID)) - 1
+# A key of the library's with its (user), (item).
 _KEYS: Final = (
     ("match", re.compile(r"match:(\d+):(\d+)")),
     ("company", re.compile(r"company:()(\d+):enrichment")),
@@ -65,7 +71,10 @@ class TruncatedError(LoadTestError):
 
 @dataclass(slots=True)
 class AccessLog:
-    """One file. `lines` counts what was read, `malformed` holds how many could not be, `examples` the first of them."""
+    """One file. `lines` counts what was read, `malformed` holds how many could not be, `examples` the first of them.
+
+    `is_trace` says, once the first line was read, whether it is a trace of keys.
+    """
 
     path: Path
     columns: dict[str, str] = field(default_factory=dict)
@@ -73,6 +82,7 @@ class AccessLog:
     lines: int = 0
     malformed: int = 0
     examples: list[str] = field(default_factory=list)
+    is_trace: bool = False
     _raw: IO[bytes] | None = None
 
     def share_read(self) -> float:
@@ -83,8 +93,8 @@ class AccessLog:
     def groups(self) -> Iterator[Group]:
         """The calls in the file's order. Raises ScenarioError for a file that is none, TruncatedError at a bad end."""
         try:
-            with self.path.open("rb") as self._raw, _opened(self._raw, self.path.name) as text:
-                yield from self._groups(text)
+            with self.path.open("rb") as self._raw, _opened(self._raw, self.path.name) as stream:
+                yield from self._groups(_lines(stream))
         except (EOFError, zlib.error):
             raise TruncatedError(f"{self.path.name} ends in the middle, behind line {self.lines:,}.") from None
         except gzip.BadGzipFile:
@@ -96,19 +106,21 @@ class AccessLog:
         except UnicodeDecodeError:
             raise ScenarioError(f"{self.path.name} is no text in UTF-8.") from None
 
-    def _groups(self, text: IO[str]) -> Iterator[Group]:
-        first = text.readline()
+    def _groups(self, lines: Iterator[str]) -> Iterator[Group]:
+        first = next(lines, "")
         if not first.strip():
             raise ScenarioError(f"{self.path.name} is empty.")
-        names = next(csv.reader([first]))
+        names = _fields(first)
         has_header = not _is_time(names[0].strip()) and not any(map(str.isdigit, names))
         layout = self._layout(names, has_header=has_header)
+        self.is_trace = "key" in layout
         if has_header:
             self.lines = 1
-            first = text.readline()
+            first = next(lines, "")
             if not first.strip():
                 raise ScenarioError(f"{self.path.name} has a header and no lines.")
-        yield from self._parsed(first, text, layout)
+        parse_time = _time_parser(_fields(first)[layout["timestamp"]], self.path.name)
+        yield from self._parsed(chain([first], lines), _Line(layout, parse_time))
 
     def _layout(self, names: list[str], *, has_header: bool) -> dict[str, int]:
         """{our column: its place}."""
@@ -132,44 +144,36 @@ class AccessLog:
                 )
         return layout
 
-    def _parsed(self, first: str, text: IO[str], layout: dict[str, int]) -> Iterator[Group]:
-        parse_time = _time_parser(next(csv.reader([first]))[layout["timestamp"]].strip(), self.path.name)
-        parse = _trace_line if "key" in layout else _log_line
-        # Where the item stands between what the lines of one list view have in common, it is all that is read.
-        in_order = [layout[name] for name in layout] == list(range(len(layout))) and "size" not in layout
-        suffix = "\n" if "key" in layout else ",get\n"
-        prefix = "\0"
-        items: list[str] = []
+    def _parsed(self, lines: Iterable[str], call: _Line) -> Iterator[Group]:
         group: Group | None = None
-        line = first
-        while line:
+        items: list[int] = []
+        # Most lines go on with a list view: they begin with `prefix`, and no more than their item is read.
+        prefix, behind_item = _NO_PREFIX
+        for line in lines:
             self.lines += 1
-            if (
-                line.startswith(prefix)
-                and line.endswith(suffix)
-                and (item := line[len(prefix) : -len(suffix)]).isdigit()
-            ):
-                items.append(item)
-                line = text.readline()
-                continue
+            if line.startswith(prefix):
+                item, _, rest = line[len(prefix) :].partition(",")
+                if rest == behind_item and item.isdigit() and len(item) <= _DIGITS_OF_ANY_ID:
+                    items.append(int(item))
+                    continue
             try:
-                fields = line.rstrip("\r\n").split(",") if '"' not in line else next(csv.reader([line]))
-                following = parse(fields, layout, parse_time)
+                following = call.parsed(line)
             except (ValueError, IndexError) as error:
                 if line.strip():
                     self._note(line, error)
-                line = text.readline()
                 continue
-            if group is not None and _is_one_call(group, following):
-                items.append(str(following.items[0]))
+            if following.cache_type == "match":
+                prefix, behind_item = call.prefix(line, following)
+                if group is not None and _is_one_call(group, following):
+                    items += following.items
+                    continue
             else:
-                if group is not None:
-                    yield from _views(group, items)
-                group, items = following, []
-                prefix = _prefix(line, group, is_trace="key" in layout) if in_order else "\0"
-            line = text.readline()
+                prefix, behind_item = _NO_PREFIX
+            if group is not None:
+                yield from _views(group) if len(items) > 1 else (group,)
+            group, items = following, following.items
         if group is not None:
-            yield from _views(group, items)
+            yield from _views(group)
 
     def _note(self, line: str, error: Exception) -> None:
         self.malformed += 1
@@ -182,12 +186,26 @@ class AccessLog:
             )
 
 
-def _opened(raw: IO[bytes], raw_name: str) -> IO[str]:
-    if raw_name.endswith(".gz"):
-        return gzip.open(raw, "rt", encoding="utf-8", newline="\n")
-    if raw_name.endswith(".zst"):
-        return io.TextIOWrapper(io.BufferedReader(_Zstandard(raw)), encoding="utf-8", newline="\n")
-    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+def _opened(raw: IO[bytes], name: str) -> IO[bytes] | gzip.GzipFile | io.BufferedReader:
+    if name.endswith(".gz"):
+        return gzip.open(raw)
+    return io.BufferedReader(_Zstandard(raw)) if name.endswith(".zst") else raw
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    """Without their ends. A last one without an end is one too, if the file is whole."""
+    rest = b""
+    while block := stream.read1(_READ_BYTES):
+        whole, end, unfinished = (rest + block).rpartition(b"\n")
+        rest = unfinished
+        if end:
+            yield from whole.decode().replace("\r", "").split("\n")
+    if rest:
+        yield rest.decode().rstrip("\r")
+
+
+def _fields(line: str) -> list[str]:
+    return [text.strip() for text in next(csv.reader([line]))]
 
 
 class _Zstandard(io.RawIOBase):
@@ -250,41 +268,74 @@ def _iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _log_line(fields: list[str], layout: dict[str, int], parse_time: Callable[[str], float]) -> Group:
-    time, cache_type, user, item, operation = (fields[layout[name]].strip() for name in COLUMNS)
-    if cache_type not in CATALOG.names():
-        raise ValueError(f"cache type {cache_type!r}, known are {', '.join(CATALOG.names())}")
-    if operation not in OPERATIONS[cache_type]:
-        raise ValueError(f"operation {operation!r} on {cache_type}, known are {', '.join(OPERATIONS[cache_type])}")
+class _Line:
+    """How the lines of one file are read."""
+
+    def __init__(self, layout: dict[str, int], parse_time: Callable[[str], float]) -> None:
+        self._parse_time = parse_time
+        self._is_trace = "key" in layout
+        self._values = itemgetter(*(layout[name] for name in (TRACE_COLUMNS[:2] if self._is_trace else COLUMNS)))
+        self._size_place = layout.get("size")
+        self._is_in_order = not self._is_trace and list(layout.values()) == list(range(len(COLUMNS)))
+
+    def parsed(self, line: str) -> Group:
+        """Raises ValueError or IndexError where it is no call of the library."""
+        fields = line.split(",") if '"' not in line and " " not in line else _fields(line)
+        if not self._is_trace:
+            return _group(self._parse_time, *self._values(fields))
+        time, key = self._values(fields)
+        group = _group(self._parse_time, time, *_of_key(key), "get")
+        if self._size_place is not None and fields[self._size_place]:
+            return group._replace(size_bytes=int(fields[self._size_place]))
+        return group
+
+    def prefix(self, line: str, group: Group) -> tuple[str, str]:
+        """How other lines of the same list view begin, and what they have behind their item."""
+        if not self._is_in_order or group.operation == "invalidate" or '"' in line:
+            return _NO_PREFIX
+        head, _, operation = line.rpartition(",")
+        return head[: head.rindex(",") + 1], operation
+
+
+def _group(
+    parse_time: Callable[[str], float], time: str, cache_type: str, user: str, item: str, operation: str
+) -> Group:
+    operations = OPERATIONS.get(cache_type)
+    if operations is None:
+        raise ValueError(f"cache type {cache_type!r}, known are {', '.join(OPERATIONS)}")
+    if operation not in operations:
+        raise ValueError(f"operation {operation!r} on {cache_type}, known are {', '.join(operations)}")
     user_id, item_id = int(user) if user else -1, int(item) if item else -1
-    has_ids = item_id >= 0 if cache_type == "company" else user_id >= 0
-    if cache_type == "match":
-        has_ids = (user_id >= 0 or item_id >= 0) if operation == "invalidate" else user_id >= 0 and item_id >= 0
+    has_user, has_item = 0 <= user_id <= MAX_ID, 0 <= item_id <= MAX_ID
+    if cache_type != "match":
+        has_ids = has_item if cache_type == "company" else has_user
+    else:
+        has_ids = (has_user or has_item) if operation == "invalidate" else has_user and has_item
     if not has_ids:
-        raise ValueError("no user_id or item_id where one is needed")
+        raise ValueError(f"no user_id or item_id where one is needed, from 0 to {MAX_ID}")
     return Group(parse_time(time), cache_type, operation, user_id, [item_id] if item else [])
 
 
-def _trace_line(fields: list[str], layout: dict[str, int], parse_time: Callable[[str], float]) -> Group:
-    time, key = fields[layout["timestamp"]].strip(), fields[layout["key"]].strip()
-    size = int(fields[layout["size"]]) if "size" in layout and fields[layout["size"]].strip() else None
+@lru_cache(maxsize=1 << 16)
+def _of_key(key: str) -> tuple[str, str, str]:
+    """(cache type, user, item) of a key of the library's."""
     for cache_type, pattern in _KEYS:
         found = pattern.fullmatch(key)
         if found:
             user, item = found.groups()
-            return Group(parse_time(time), cache_type, "get", int(user or -1), [int(item)] if item else [], size)
+            return cache_type, user, item
     raise ValueError(f"{key!r} is no key of the library")
 
 
-def _views(group: Group, more: list[str]) -> Iterator[Group]:
-    """The group with the items that followed; an item that comes again begins the next list view."""
-    items = [*group.items, *map(int, more)]
-    if len(set(items)) == len(items):
-        yield group._replace(items=items)
+def _views(group: Group) -> Iterator[Group]:
+    """The list views of a group: an item that comes again begins the next one, and so does one too many for a call."""
+    items = group.items
+    if len(set(items)) == len(items) <= MAX_JOBS_PER_CALL:
+        yield group
         return
     view: dict[int, None] = {}
     for item in items:
-        if item in view:
+        if item in view or len(view) == MAX_JOBS_PER_CALL:
             yield group._replace(items=list(view))
             view = {}
         view[item] = None
@@ -292,12 +343,4 @@ def _views(group: Group, more: list[str]) -> Iterator[Group]:
 
 
 def _is_one_call(group: Group, following: Group) -> bool:
-    return group.cache_type == "match" and group.operation in ("get", "set") and group[:4] == following[:4]
-
-
-def _prefix(line: str, group: Group, *, is_trace: bool) -> str:
-    """What the other lines of the same list view start with."""
-    if group.cache_type != "match" or group.operation != "get":
-        return "\0"
-    text = line.rstrip("\r\n")
-    return text[: text.rindex(":" if is_trace else ",", 0, None if is_trace else text.rindex(",")) + 1]
+    return group.operation != "invalidate" and group[:4] == following[:4]

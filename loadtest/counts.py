@@ -28,6 +28,20 @@ class TypeCounts:
                 self._grow(user)
             self.hits[user] += hits
             self.lookups[user] += lookups
+        self._tally(hits, lookups, minute)
+
+    def add_hits(self, users: list[int], minute: int) -> None:
+        """As `add` of one lookup, a hit, for each of `users`."""
+        if not users:
+            return
+        if minute >= self.judged_from_minute:
+            if max(users) >= len(self.hits):
+                self._grow(max(users))
+            np.add.at(self.hits, users, 1)
+            np.add.at(self.lookups, users, 1)
+        self._tally(len(users), len(users), minute)
+
+    def _tally(self, hits: int, lookups: int, minute: int) -> None:
         tally = self.by_minute.get(minute)
         if tally is None:
             tally = self.by_minute[minute] = [0, 0]
@@ -36,12 +50,13 @@ class TypeCounts:
 
     def merge(self, other: TypeCounts) -> None:
         """Adds what another process counted of the same users."""
-        self.hits = self.hits + other.hits
-        self.lookups = self.lookups + other.lookups
+        rows = len(other.hits)
+        if rows > len(self.hits):
+            self._grow(rows - 1)
+        self.hits[:rows] += other.hits
+        self.lookups[:rows] += other.lookups
         for minute, (hits, lookups) in other.by_minute.items():
-            tally = self.by_minute.setdefault(minute, [0, 0])
-            tally[0] += hits
-            tally[1] += lookups
+            self._tally(hits, lookups, minute)
 
     def total(self) -> tuple[int, int]:
         """(hits, lookups), those that are not judged included."""

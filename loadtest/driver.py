@@ -7,7 +7,7 @@ import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cache import commands
+from cache import commands, keys
 from cache.commands import Send, Unavailable
 from cache.flows import Flows
 from cache.stats import Stats
@@ -18,6 +18,7 @@ from loadtest.errors import LoadTestError
 from loadtest.pipeline import Pipeline, Task
 from loadtest.result import Memory, Result
 from loadtest.scenarios import MINUTE_S
+from loadtest.share import ALL
 from loadtest.traffic import CacheCall, Call
 from local.valkey import Valkey, faketime_library
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cache.commands import Flow
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
+    from loadtest.share import Share
 
 # A Monday, far enough from both ends of the server's 32-bit seconds. Any midnight would do.
 START_EPOCH_S: Final = 1_767_571_200  # 2026-01-05T00:00:00Z
@@ -77,7 +79,9 @@ class Driver:
         layout: str,
         clock: ServerClock | DeletingClock,
         pipeline: Pipeline,
+        share: Share = ALL,
     ) -> None:
+        self.share = share
         self.clock = clock
         self.pipeline = pipeline
         self.origins = Origins(scenario.catalog, seed, START_EPOCH_S)
@@ -119,6 +123,11 @@ class Driver:
         minute = self.result.ran_s // MINUTE_S
         self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.row, hits, lookups, minute)
 
+    def count_hits(self, name: str, rows: list[int], *, bookkeeping_reads: int) -> None:
+        """Hits of one cache type, a lookup each, that no flow has counted."""
+        self.result.counts.types[name].add_hits(rows, self.result.ran_s // MINUTE_S)
+        self.flows.stats.lookup(name, hits=len(rows), data_reads=len(rows), bookkeeping_reads=bookkeeping_reads)
+
     def _origin(self, call: Call) -> Any:
         return self.origins.ijp if call is Call.IJP else self.origins.company
 
@@ -145,8 +154,15 @@ class Driver:
             self.result.memory.append(Memory(hour, self.used_bytes()))
 
     def used_bytes(self) -> int:
-        """Of the server's memory, without what an empty server needs."""
-        return self.info("memory")["used_memory"] - self._empty_bytes
+        """Of the server's memory, without what an empty server needs.
+
+        The jobs' generations, which every share has, are the first one's.
+        """
+        used = self.info("memory")["used_memory"] - self._empty_bytes
+        if self.share.is_first:
+            return used
+        generations: int | None = self.pipeline.send([("MEMORY", "USAGE", keys.JOB_GENERATIONS, "SAMPLES", 0)])[0]
+        return used - (generations or 0)
 
     def check_counts(self) -> None:
         """The run is worth nothing if one of three counts of the same lookups differs."""
@@ -174,16 +190,19 @@ class Outcome:
         self._misses = 0
 
     def watched(self, flow: Flow[Any]) -> Flow[Any]:
-        answer: Any = None
+        go_on, answer = flow.send, None
         while True:
             try:
-                step = flow.send(answer)
+                step = go_on(answer)
             except StopIteration as end:
                 return end.value
             if isinstance(step, Send):
                 # The first time: later ones ask again for what is waited for.
                 self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
-            answer = yield step
+            try:
+                go_on, answer = flow.send, (yield step)
+            except BaseException as error:  # noqa: BLE001 - the flow cleans up, and raises it again
+                go_on, answer = flow.throw, error
             if isinstance(answer, Unavailable):
                 self._misses = len(self._call.jobs)
 

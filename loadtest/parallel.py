@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from loadtest import virtual
 from loadtest.errors import LoadTestError
 from loadtest.result import Memory
 from loadtest.share import Share
@@ -23,7 +22,14 @@ if TYPE_CHECKING:
 
     from cache.stats import Counts
     from loadtest.result import Result
-    from loadtest.scenarios import Scenario
+
+    Progress = Callable[[str, float], None]
+
+
+class Run(Protocol):
+    """A run of one share; what spawns its process can pickle it."""
+
+    def __call__(self, *, share: Share, progress: Progress) -> Result: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,26 +42,21 @@ class _Part:
     bookkeeping_reads: int
 
 
-def run(
-    scenario: Scenario,
-    *,
-    seed: int,
-    layout: str = "hash",
-    processes: int = 2,
-    progress: Callable[[str, float], None] = lambda _what, _share: None,
-) -> Result:
-    """As `virtual.run`, without faults. The time and the progress are those of the first process."""
+def run(part: Run, *, processes: int = 2, progress: Progress = lambda _what, _share: None) -> Result:
+    """All shares of a run. The time and the progress are those of the first process, which is this one."""
     context = multiprocessing.get_context("spawn")
     others: list[tuple[Any, Connection]] = []
     try:
         for index in range(1, processes):
             receiver, sender = context.Pipe(duplex=False)
-            arguments = (sender, scenario, seed, layout, Share(index, processes))
-            process = context.Process(target=_drive, args=arguments, daemon=True)
+            process = context.Process(target=_drive, args=(sender, part, Share(index, processes)), daemon=True)
+            # Inherited: the first process decides at Ctrl-C, and ends the others.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             sender.close()
             others.append((process, receiver))
-        result = virtual.run(scenario, seed=seed, layout=layout, share=Share(0, processes), progress=progress)
+        result = part(share=Share(0, processes), progress=progress)
         for _, receiver in others:
             if not result.stopped_because:
                 _add(result, _received(receiver))
@@ -67,15 +68,14 @@ def run(
     return result
 
 
-def _drive(sender: Connection, scenario: Scenario, seed: int, layout: str, share: Share) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and ends this one
+def _drive(sender: Connection, part: Run, share: Share) -> None:
     try:
-        result = virtual.run(scenario, seed=seed, layout=layout, share=share)
+        result = part(share=share, progress=lambda _what, _share: None)
     except (LoadTestError, LocalError) as error:
         sender.send(error)
         return
     stats: Any = result.stats
-    library = {name: stats.counts(name) for name in scenario.catalog.names()}
+    library = {name: stats.counts(name) for name in result.counts.types}
     result.stats = None  # type: ignore[assignment] # put together again by whoever receives it
     sender.send(_Part(result, library, stats.data_reads, stats.bookkeeping_reads))
 

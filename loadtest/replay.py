@@ -12,12 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import keys
+from loadtest import parallel
 from loadtest.accesslog import TruncatedError
 from loadtest.calls import text_of
 from loadtest.driver import START_EPOCH_S, Driver, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
+from loadtest.looks import Looks
 from loadtest.pipeline import Task
 from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.share import ALL
 from loadtest.traffic import CacheCall, Call
 
 if TYPE_CHECKING:
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
     from loadtest.accesslog import AccessLog, Group
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
+    from loadtest.share import Share
 
 # A line that is this much older than one before it was written by another thread or machine: it counts as of now.
 LATE_S: Final = 60.0
 _PROGRESS_EVERY: Final = 1_000
+_JOBS: Final = ("jobs", -1)  # the subject of a job's invalidation, which is everybody's
 CALLS: Final = {
     ("session", "get"): Call.GET_SESSION,
     ("session", "start"): Call.START_SESSION,
@@ -49,16 +54,38 @@ def run(
     *,
     layout: str = "hash",
     warm_up_s: int | None = None,
+    processes: int = 1,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Result:
     """Replays a log. The scenario gives TTLs, targets and node type; its traffic is the log's.
 
-    `warm_up_s` is how long after the log's start nothing is judged (default: the TTL of each cache type). A log that
-    ends in the middle, or a server that goes away, leaves a result that says so.
+    `warm_up_s` is how long after the log's start nothing is judged (default: the TTL of each cache type). Several
+    `processes` have a server each, and a share of the users and companies: the hits are the same. A log that ends in
+    the middle, or a server that goes away, leaves a result that says so.
     """
+    part = partial(_run, log, scenario, layout, warm_up_s)
+    if processes == 1:
+        result = part(share=ALL, progress=progress)
+    else:
+        result = parallel.run(part, processes=processes, progress=progress)
+    result.remarks = [*_malformed(log), *result.remarks]
+    result.notes = _notes(result)
+    return result
+
+
+def _run(
+    log: AccessLog,
+    scenario: Scenario,
+    layout: str,
+    warm_up_s: int | None,
+    *,
+    share: Share,
+    progress: Callable[[str, float], None],
+) -> Result:
+    """What one process does. Its result has one row for each of the people in the log, whoever drives them."""
     with server_at(START_EPOCH_S) as (clock, pipeline):
-        replay = _Replay(log, scenario, warm_up_s, Driver(scenario, None, 0, layout, clock, pipeline))
-        return replay.run(progress)
+        driver = Driver(scenario, None, 0, layout, clock, pipeline, share)
+        return _Replay(log, scenario, warm_up_s, driver).run(progress)
 
 
 class _Replay:
@@ -67,9 +94,11 @@ class _Replay:
         self._scenario = scenario
         self._driver = driver
         self._flows = driver.flows
+        self._owns = driver.share.owns
         self._rows: dict[int, int] = {}  # of each person or, for companies nobody is named with, company
+        self._looks = Looks(driver, self._task)
         self._wave: list[Task] = []
-        self._changed: set[tuple[str, int]] = set()
+        self._changes: dict[tuple[str, int], Task] = {}  # the last of each entry, in this second
         for name, counted in driver.result.counts.types.items():
             warm_up = scenario.catalog[name].ttl_s if warm_up_s is None else warm_up_s
             counted.judged_from_minute = -(-warm_up // 60)
@@ -86,7 +115,7 @@ class _Replay:
             result.stopped_because = str(error)
         result.wall_s = time.perf_counter() - started
         result.commands = driver.pipeline.commands_sent
-        self._describe(result)
+        result.scenario = self._described()
         return result
 
     def _follow(self, progress: Callable[[str, float], None]) -> None:
@@ -108,42 +137,72 @@ class _Replay:
                     hour = now // HOUR_S
                     self._driver.move(hour * HOUR_S)
                     self._driver.sample_memory(hour)
-                self._driver.move(now)
-            self._add(group)
+            self._add(group, now)
             if number % _PROGRESS_EVERY == 0:
                 progress("replaying", self._log.share_read())
         self._carry_out()
-        self._driver.sample_memory(hour + 1)
         if first_s is None:
-            raise ScenarioError(f"{self._log.path.name} has no line that could be read. {self._malformed()}")
+            raise ScenarioError(
+                f"{self._log.path.name} has no line that could be read. {' '.join(_malformed(self._log))}"
+            )
+        self._driver.move(now)
+        self._driver.sample_memory(hour + 1)
 
     def _carry_out(self) -> None:
-        if self._wave:
-            self._driver.pipeline.run(self._wave)
+        tasks = [*self._looks.tasks(), *self._wave]
+        if tasks:
+            self._driver.pipeline.run(tasks)
             self._wave = []
-            self._changed.clear()
+            self._changes.clear()
 
-    def _add(self, group: Group) -> None:
+    def _add(self, group: Group, now: int) -> None:
         """What one second holds is in flight together, except what follows a change of the same entry."""
-        subject = _subject(group)
-        if subject in self._changed or ("jobs", -1) in self._changed:
+        is_lookup = group.operation == "get"
+        row = self._row(group) if is_lookup else -1  # of others' lookups too: each process numbers people alike
+        if not self._is_mine(group):
+            return
+        if now > self._driver.result.ran_s:
+            self._driver.move(now)
+        if _JOBS in self._changes:
             self._carry_out()
-        self._wave.append(self._task(group))
-        if group.operation != "get":
-            self._changed.add(subject)
+        before = self._changes.get(_subject(group)) if self._changes else None
+        if is_lookup and len(group.items) < 2 and before is None:
+            self._looks.add(group, row)
+            return
+        task = self._task(group, row)
+        if before is None:
+            self._wave.append(task)
+        else:
+            before.then += (task,)
+        if not is_lookup:
+            self._changes[_subject(group)] = task
 
-    def _task(self, group: Group) -> Task:
+    def _is_mine(self, group: Group) -> bool:
+        """Jobs are invalidated by each process."""
+        if group.cache_type == "company":
+            return self._owns(group.items[0])
+        return group.user < 0 or self._owns(group.user)
+
+    def _task(self, group: Group, row: int) -> Task:
         driver, flows, user, items = self._driver, self._flows, group.user, group.items
         if group.cache_type == "match" and group.operation == "set":
             return Task(flows.set_scores(user, driver.origins.scores(user, items)))
         if group.operation == "invalidate":
             return Task(self._invalidation(group))
         call = CALLS[group.cache_type, group.operation]
-        row = self._row(user if user >= 0 else -2 - items[0]) if group.operation == "get" else -1
         task = driver.task(CacheCall(call, user, items[0] if items else 0, jobs=tuple(items)), row=row)
         if group.size_bytes is not None and call in (Call.IJP, Call.COMPANY):
             task.compute = partial(text_of, group.size_bytes)
+        if call is Call.GET_SESSION and self._log.is_trace:
+            assert task.done
+            task.done = partial(self._log_in, user, task.done)
         return task
+
+    def _log_in(self, user: int, count: Callable[[Task], None], task: Task) -> None:
+        """A trace has no logins: whoever has no session is sent to one."""
+        count(task)
+        if task.answer is None:
+            task.then = (Task(self._flows.start_session(user, self._driver.origins.session)),)
 
     def _invalidation(self, group: Group) -> Any:
         if group.cache_type == "company":
@@ -154,39 +213,42 @@ class _Replay:
             return self._flows.invalidate_user_matches(group.user)
         return self._flows.invalidate_job_matches(group.items[0])
 
-    def _row(self, who: int) -> int:
+    def _row(self, group: Group) -> int:
+        who = group.user if group.user >= 0 else -2 - group.items[0]
         return self._rows.setdefault(who, len(self._rows))
 
-    def _malformed(self) -> str:
-        log = self._log
-        if not log.malformed:
-            return ""
-        return f"{log.malformed:,} malformed lines were left out, the first: {'; '.join(log.examples)}."
-
-    def _describe(self, result: Result) -> None:
-        days = max(1, -(-result.ran_s // DAY_S))
-        people = sum(who >= 0 for who in self._rows)
-        result.scenario = self._scenario.changed(
-            name=f"replay of {self._log.path.name}",
-            title=f"{self._log.lines:,} recorded lines, with the TTLs and targets of {self._scenario.name}",
+    def _described(self) -> Scenario:
+        """The scenario as this log has it."""
+        log, people = self._log, sum(who >= 0 for who in self._rows)
+        return self._scenario.changed(
+            name=f"replay of {log.path.name}",
+            title=f"{log.lines:,} recorded lines, with the TTLs and targets of {self._scenario.name}",
             users=max(1, people),
-            days=days,
+            days=max(1, -(-self._driver.result.ran_s // DAY_S)),
             warming="off",
             resolution_s=1,
         )
-        result.remarks = [text for text in (self._malformed(),) if text]
-        for name, counted in result.counts.types.items():
-            if not counted.lookups.sum():
-                result.notes[name] = (
-                    f"nothing to judge: the log has no {name} lookups behind the first "
-                    f"{counted.judged_from_minute / 60:g} h, in which the empty cache fills"
-                )
+
+
+def _malformed(log: AccessLog) -> list[str]:
+    if not log.malformed:
+        return []
+    return [f"{log.malformed:,} malformed lines were left out, the first: {'; '.join(log.examples)}."]
+
+
+def _notes(result: Result) -> dict[str, str]:
+    return {
+        name: f"nothing to judge: the log has no {name} lookups behind the first "
+        f"{counted.judged_from_minute / 60:g} h, in which the empty cache fills"
+        for name, counted in result.counts.types.items()
+        if not counted.lookups.sum()
+    }
 
 
 def _subject(group: Group) -> tuple[str, int]:
     if group.cache_type == "company":
         return "company", group.items[0]
     if group.user < 0:
-        return "jobs", -1
+        return _JOBS
     # An update of the preferences removes the user's scores too.
     return "session" if group.cache_type == "session" else "user", group.user

@@ -14,7 +14,6 @@ from itertools import count, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from cache import keys
 from cache.stats import Stats
 from cache.warming import Warmer, WarmingCounts
 from loadtest import intervals, stationary
@@ -93,8 +92,7 @@ class _Driver(Driver):
         pipeline: Pipeline,
         share: Share,
     ) -> None:
-        super().__init__(scenario, people, seed, layout, clock, pipeline)
-        self._share = share
+        super().__init__(scenario, people, seed, layout, clock, pipeline, share)
         self._scenario = scenario
         self._behaviour = Behaviour(scenario, people, seed)
         self._platform = Platform(scenario, people)
@@ -108,10 +106,10 @@ class _Driver(Driver):
         """Leaves the server in the stationary state, and the counts at nothing."""
         started = time.perf_counter()
         self._platform.last_login.update(
-            {user: START_EPOCH_S - age for user, age in history.last_login_age_s.items() if self._share.owns(user)}
+            {user: START_EPOCH_S - age for user, age in history.last_login_age_s.items() if self.share.owns(user)}
         )
         for done, (age, together) in enumerate(groupby(history.writes, key=attrgetter("age_s"))):
-            writes = [write for write in together if self._share.owns(write.subject)]
+            writes = [write for write in together if self.share.owns(write.subject)]
             self.clock.move(START_EPOCH_S - age)
             warm = [write.subject for write in writes if write.what == "warm"]
             if warm:
@@ -184,7 +182,7 @@ class _Driver(Driver):
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:
         """Those of this share. Jobs are invalidated by each."""
-        is_mine = self._share.is_first if operation.user < 0 else self._share.owns(operation.user)
+        is_mine = self.share.is_first if operation.user < 0 else self.share.owns(operation.user)
         if is_mine and operation.action is Action.LOGIN:
             self.result.counts.visits[operation.user] += 1
         if is_mine and operation.action in _INVALIDATING:
@@ -192,9 +190,9 @@ class _Driver(Driver):
         if not is_mine and operation.action not in _OF_ALL_SHARES:
             return []
         calls = self._platform.calls(operation, START_EPOCH_S + now)
-        if self._share.of == 1:
+        if self.share.of == 1:
             return calls
-        owns = self._share.owns
+        owns = self.share.owns
         return [
             call
             for call in calls
@@ -269,14 +267,6 @@ class _Driver(Driver):
         if not self.pipeline.is_down:
             text = self.text_info("everything")
             self.result.samples.append(Sample(at_s, dict(numbers(text))))
-
-    def used_bytes(self) -> int:
-        """The jobs' generations, which every share has, are the first one's."""
-        used = super().used_bytes()
-        if self._share.is_first:
-            return used
-        generations: int | None = self.pipeline.send([("MEMORY", "USAGE", keys.JOB_GENERATIONS, "SAMPLES", 0)])[0]
-        return used - (generations or 0)
 
     # -- warming -----------------------------------------------------------------------------------------------
 

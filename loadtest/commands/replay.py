@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loadtest import accesslog, faults, replay, report, terminal
 from loadtest.commands import options as common
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import argparse
 
     from loadtest.errors import ExitCode
+
+_PROCESSES: Final = 2
+# A file of fewer, compressed or not, is replayed before a second process would pay.
+_MANY_BYTES: Final = 1_000_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +45,20 @@ def run(options: argparse.Namespace) -> ExitCode:
     warm_up = None if options.warm_up is None else faults.duration_s(options.warm_up)
     report.check_folder(options.report)
     with terminal.progress() as progress:
-        result = replay.run(log, scenario, layout=options.layout, warm_up_s=warm_up, progress=progress)
+        result = replay.run(
+            log,
+            scenario,
+            layout=options.layout,
+            warm_up_s=warm_up,
+            processes=_processes_for(options.file),
+            progress=progress,
+        )
     return running.finish(options, result)
+
+
+def _processes_for(file: Path) -> int:
+    is_large = file.is_file() and file.stat().st_size >= _MANY_BYTES
+    return _PROCESSES if is_large and (os.cpu_count() or 1) >= _PROCESSES else 1
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from loadtest import faults, parallel, report, scenarios, terminal, virtual
@@ -69,5 +70,6 @@ def run(options: argparse.Namespace) -> ExitCode:
                 progress=progress,
             )
         else:
-            result = parallel.run(scenario, seed=seed, layout=options.layout, processes=_PROCESSES, progress=progress)
+            whole = partial(virtual.run, scenario, seed=seed, layout=options.layout)
+            result = parallel.run(whole, processes=_PROCESSES, progress=progress)
     return running.finish(options, result)

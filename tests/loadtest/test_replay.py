@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from loadtest import accesslog, replay, scenarios, virtual
+from loadtest import accesslog, replay, scenarios, verdict, virtual
 from loadtest import population as populations
 from loadtest.__main__ import main
 from loadtest.accesslog import AccessLog, Group
@@ -74,6 +74,47 @@ def test_what_was_recorded_is_what_comes_out(tmp_path: Path) -> None:
         assert replayed.counts.types[name].total() == live.counts.types[name].total()
 
 
+SAME_SECOND = [
+    *("9,session,1,,start", "9,session,1,,get", "9,session,2,,get", "9,ijp,1,,get", "9,ijp,1,,get", "9,ijp,2,,get"),
+    *("9,match,1,5,get", "9,match,2,5,get", "9,match,1,5,get", "9,company,2,8,get", "9,company,1,8,get"),
+    *("10,match,1,5,get", "10,match,,5,invalidate", "10,match,1,5,get", "10,match,2,5,get", "10,company,,8,get"),
+    *("10,ijp,1,,get", "10,ijp,1,,update", "10,ijp,1,,get", "10,ijp,2,,get", "10,match,1,5,get"),
+    *("11,session,1,,get", "11,session,1,,end", "11,session,1,,get", "11,company,,8,invalidate", "11,company,1,8,get"),
+]
+
+
+def test_what_one_second_holds_is_in_flight_together_behind_changes_of_the_same(tmp_path: Path) -> None:
+    file = write(tmp_path, HEAD + "\n".join(SAME_SECOND) + "\n")
+
+    counts = replay.run(AccessLog(file), SMALL, warm_up_s=0).counts.types
+
+    assert {name: counted.total() for name, counted in counts.items()} == {
+        "session": (2, 4),  # the one behind the login, the one before the logout
+        "ijp": (3, 6),  # those of the next second, behind an update too
+        "match": (1, 7),  # the one before the job is invalidated
+        "company": (1, 4),
+    }
+
+
+@pytest.mark.parametrize("layout", ["hash", "keys"])
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path, layout: str) -> None:
+    lines = [*(f"{line}\n" for line in SAME_SECOND), *list(recorded())[1:]]
+    file = write(tmp_path, HEAD + "".join(sorted(lines, key=lambda line: int(line.partition(",")[0]))))
+
+    one, two = (
+        replay.run(AccessLog(file), SMALL, layout=layout, warm_up_s=3_600, processes=processes) for processes in (1, 2)
+    )
+
+    assert verdict.judge(two).rows == verdict.judge(one).rows
+    for name, counted in one.counts.types.items():
+        assert counted.total()[1]
+        assert two.counts.types[name].by_minute == counted.by_minute
+        assert two.stats.counts(name).misses == one.stats.counts(name).misses
+    assert two.stats.data_reads == one.stats.data_reads
+    assert two.scenario == one.scenario
+    assert [sample.hour for sample in two.memory] == [sample.hour for sample in one.memory]
+
+
 def test_consecutive_gets_of_one_user_are_one_list_view(tmp_path: Path) -> None:
     lines = [
         "5,match,7,1,get",
@@ -115,6 +156,13 @@ def test_a_trace_of_keys_is_read(tmp_path: Path, head: str) -> None:
         *(("match", 7, [1, 2]), ("ijp", 7, []), ("session", 7, []), ("company", -1, [4])),
     ]
     assert {g.size_bytes for g in found} == {300}
+
+
+def test_a_session_of_a_trace_that_misses_is_started(tmp_path: Path) -> None:
+    """A trace has no logins."""
+    file = write(tmp_path, "".join(f"{second},user:7:session\n" for second in (5, 6, 1000, 3000)))
+
+    assert replay.run(AccessLog(file), SMALL, warm_up_s=0).counts.types["session"].total() == (1, 4)
 
 
 @pytest.mark.parametrize(
