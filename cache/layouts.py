@@ -147,8 +147,10 @@ def _each(generations: Reply, jobs: int) -> list[bytes | None]:
     return [None] * jobs if generations == commands.WRONG_TYPE else generations
 
 
-def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
-    """A reply in RESP3 is a dict, in RESP2 a flat list."""
+def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
+    """A reply in RESP3 is a dict, in RESP2 a flat list; a key of another type has no fields."""
+    if hgetall == commands.WRONG_TYPE:
+        return {}
     if isinstance(hgetall, dict):
         return hgetall
     pairs = iter(hgetall)
@@ -188,7 +190,7 @@ class HashLayout:
             user_generation = None
             values: list[Any] = [commands.WRONG_TYPE] * len(job_ids)
         elif len(job_ids) >= _WHOLE_HASH_FROM:
-            stored = _as_dict(stored)
+            stored = as_dict(stored)
             user_generation = stored.get(b"g")
             values = list(map(stored.get, keys.score_fields(job_ids)))
         else:
@@ -233,7 +235,7 @@ class HashLayout:
 
     def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
         del generation  # the hash holds no other's
-        stored = _as_dict(reply)
+        stored = as_dict(reply)
         return _deadlines(zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True))
 
 
@@ -316,8 +318,11 @@ class KeysLayout:
         return commands.mget([keys.match_score(user_id, job_id) for job_id in job_ids])
 
     def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
+        def is_ours(raw: bytes) -> bool:
+            return raw.endswith(generation) or codec.is_newer(raw)
+
         stored = zip(job_ids, reply, strict=True)
-        return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and raw.endswith(generation))
+        return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and is_ours(raw))
 
 
 LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}
