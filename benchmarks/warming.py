@@ -26,8 +26,8 @@ _REPLY: Final = len(b"+OK\r\n")
 class RawSets:
     """The most that SET allows: commands encoded beforehand, written to a socket, replies counted and not read.
 
-    Each stores as many bytes as a packed score has under the caching strategy's key, without a TTL. While one batch is being
-    answered the next one is on its way.
+    Each stores as many bytes as a packed score has, under the caching strategy's key, without a TTL. While one batch is
+    being answered the next one is on its way.
     """
 
     def __init__(self, port: int) -> None:
