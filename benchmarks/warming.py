@@ -13,6 +13,7 @@ from benchmarks import workloads
 from benchmarks.measure import Figure, figure, settle
 from benchmarks.peers import having
 from benchmarks.peers.library import NAME
+from cache.codec import PACKED_BYTES
 from local.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _REPLY: Final = len(b"+OK\r\n")
 class RawSets:
     """The most that SET allows: commands encoded beforehand, written to a socket, replies counted and not read.
 
-    Each stores the 22 bytes of a packed score under the caching strategy's key, without a TTL. While one batch is being
-    answered the next one is on its way.
+    Each stores as many bytes as a packed score has, under the caching strategy's key, without a TTL. While one batch is
+    being answered the next one is on its way.
     """
 
     def __init__(self, port: int) -> None:
@@ -62,7 +63,7 @@ def _encoded(users: Iterator[int], scores: int, depth: int) -> Iterator[bytes]:
     keys = [workloads.key(user, job).encode() for user in some for job in workloads.job_list()]
     for first in range(0, len(keys), depth):
         yield b"".join(
-            b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$22\r\n%b\r\n" % (len(key), key, b"x" * 22)
+            b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, PACKED_BYTES, b"x" * PACKED_BYTES)
             for key in keys[first : first + depth]
         )
 

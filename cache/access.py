@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "pexpire",
     "ping",
     "pttl",
+    "restore",
     "set",
     "time",
     "unlink",

@@ -47,6 +47,7 @@ _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
 _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
 PACKED_BYTES: Final = _PACKED.size
 _SCORE_START: Final = struct.Struct(">BI")
+PACKED_HEAD_BYTES: Final = _SCORE_HEAD.size
 _RECORD: Final = struct.Struct(f">{_SCORE_HEAD.size}xHBBBBBI")  # what `_PACKED` has behind its head
 _GENERATION: Final = slice(_SCORE_HEAD.size - GENERATION_BYTES, _SCORE_HEAD.size)
 _SESSION_HEAD: Final = struct.Struct(">BI")
@@ -111,7 +112,44 @@ def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> by
 def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations: Iterable[bytes]) -> list[bytes] | None:
     """`encode_score` of each, with the generation of its job, if all of them take format 2 and no `score` is an int.
 
-    Else None. Warming packs a million at a time: each line runs through a column of them inside the interpreter.
+    Else None.
+    """
+    columns = _columns(scores)
+    if columns is None:
+        return None
+    hundredths, percentages, times = columns
+    heads = repeat(FORMAT_SCORE_PACKED), repeat(deadline), generations
+    try:
+        return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
+    except struct.error:  # an `at` beyond 32 bits
+        return None
+
+
+def packed_columns(scores: Collection[dict[str, Json]]) -> list[bytes] | None:
+    """What `pack_scores` has behind each `packed_head`, by columns: the first byte of each, and so on.
+
+    None where that has None.
+    """
+    columns = _columns(scores)
+    if columns is None:
+        return None
+    hundredths, percentages, times = columns
+    try:
+        first, last = struct.pack(f">{len(scores)}H", *hundredths), struct.pack(f">{len(scores)}I", *times)
+    except struct.error:  # an `at` beyond 32 bits
+        return None
+    return [*(first[i::2] for i in range(2)), *percentages, *(last[i::4] for i in range(4))]
+
+
+def packed_head(deadline: int, generation: bytes) -> bytes:
+    """The first bytes of a packed score."""
+    return _SCORE_HEAD.pack(FORMAT_SCORE_PACKED, deadline, generation)
+
+
+def _columns(scores: Collection[dict[str, Json]]) -> tuple[list[int], list[bytes], tuple[int, ...]] | None:
+    """(`score`s in hundredths, the columns of percentages, `at`s) where format 2 takes them and no `score` is an int.
+
+    Warming packs a million at a time: each line runs through a column of them inside the interpreter.
     """
     if set(map(type, scores)) != {dict} or set(map(len, scores)) != {len(PACKED_FIELDS)}:
         return None
@@ -121,18 +159,17 @@ def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations:
         whole_numbers = orjson.dumps((*percentages, times), option=_ORJSON_OPTIONS)
         if whole_numbers.translate(None, b"0123456789,[]"):
             return None
-        if b"".join(map(bytes, percentages)).translate(None, _PERCENTAGES):
+        packed_percentages = list(map(bytes, percentages))
+        if b"".join(packed_percentages).translate(None, _PERCENTAGES):
             return None
         if set(map(type, values)) != {float}:
             return None
         hundredths = list(map(_hundredths().__getitem__, values))
         if 0 in hundredths and -1 in map(math.copysign, repeat(1), values):  # -0.0
             return None
-        heads = repeat(FORMAT_SCORE_PACKED), repeat(deadline), generations
-        return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
-    # A field is missing, or holds what the packed one cannot.
-    except (KeyError, TypeError, ValueError, struct.error):
+    except (KeyError, TypeError, ValueError):  # a field is missing, or holds what the packed one cannot
         return None
+    return hundredths, packed_percentages, times
 
 
 @cache

@@ -85,7 +85,7 @@ def _script(name: str) -> tuple[str, str]:
 
 
 _NAMES: Final = (
-    *("ensure_generation", "ensure_job_generations", "fill_scores", "fill"),
+    *("ensure_generation", "ensure_job_generations", "fill_scores", "replace_scores", "fill"),
     *("release", "release_jobs", "renew", "renew_jobs", "take_jobs"),
 )
 _HASH: Final = {name: _script(name)[0] for name in _NAMES}
@@ -168,6 +168,10 @@ def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command
 
 def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: bytes) -> Command:
     return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, entries)
+
+
+def replace_scores(key: str, *, seen: bytes, ttl_s: int, content: bytes) -> Command:
+    return ("EVALSHA", _HASH["replace_scores"], 1, key, seen, ttl_s, content)
 
 
 def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:

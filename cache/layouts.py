@@ -182,8 +182,10 @@ def _well_formed(generations: dict[int, bytes | None]) -> dict[int, bytes | None
     return {job_id: each if codec.is_generation(each) else None for job_id, each in generations.items()}
 
 
-def _as_dict(hgetall: Reply) -> dict[bytes, bytes]:
-    """A reply in RESP3 is a dict, in RESP2 a flat list."""
+def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
+    """A reply in RESP3 is a dict, in RESP2 a flat list; a key of another type has no fields."""
+    if hgetall == commands.WRONG_TYPE:
+        return {}
     if isinstance(hgetall, dict):
         return hgetall
     pairs = iter(hgetall)
@@ -223,7 +225,7 @@ class HashLayout:
             user_generation = None
             values: list[Any] = [commands.WRONG_TYPE] * len(job_ids)
         elif len(job_ids) >= _WHOLE_HASH_FROM:
-            stored = _as_dict(stored)
+            stored = as_dict(stored)
             user_generation = stored.get(b"g")
             values = list(map(stored.get, keys.score_fields(job_ids)))
         else:
@@ -268,7 +270,7 @@ class HashLayout:
 
     def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
         del generation  # the hash holds no other's
-        stored = {} if reply == commands.WRONG_TYPE else _as_dict(reply)
+        stored = as_dict(reply)
         return _deadlines(zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True))
 
 
@@ -352,8 +354,11 @@ class KeysLayout:
         return commands.mget([keys.match_score(user_id, job_id) for job_id in job_ids])
 
     def parse_deadlines(self, job_ids: Sequence[int], generation: bytes, reply: Reply) -> Deadlines:
+        def is_ours(raw: bytes) -> bool:
+            return raw.endswith(generation) or codec.is_newer(raw)
+
         stored = zip(job_ids, reply, strict=True)
-        return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and raw.endswith(generation))
+        return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and is_ours(raw))
 
 
 LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}

@@ -92,7 +92,7 @@ class DeletingClock:
             case "ensure_generation", (_, _, _, key, _, ttl, _):
                 if str(key) not in self._deadlines:
                     self._expires(key, ttl)
-            case "fill_scores", (_, _, _, key, _, ttl, *_) if reply:
+            case "fill_scores" | "replace_scores", (_, _, _, key, _, ttl, *_) if reply:
                 self._expires(key, ttl)
             case "fill", (_, _, _, key, lease, _, _, ttl) if reply:
                 self._expires(key, ttl)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cache import CacheService
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
-    from cache.warming import Target
+    from cache.warming.lists import Target
 
     # `score(user_id, job_ids)` gives `{job_id: score}`, as the `compute` of `match_scores` does.
     Score = Callable[[int, list[int]], Mapping[int, dict[str, Json]]]

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from cache import commands
 from cache.access import COMMANDS
 from cache.slots import slot_of
+from cache.warming import Warmer
 from tests.behaviour.services import LAYOUTS, make_service
 from tests.behaviour.test_leases import calls
 from tests.behaviour.test_trouble import until
+from tests.cache.records import scores
 
 if TYPE_CHECKING:
     import pytest
@@ -45,6 +47,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.get_session(user)
         service.end_session(user)
         service.forget_user(user)
+        Warmer(service.flows).run(service, [user], [1], lambda _, user=user: {user: scores([1])})  # type: ignore[misc]
     _wait_for_a_foreign_lease(services[0], raw, threads)
     _outlast_a_renewal(services[0], raw)
     if is_cluster:

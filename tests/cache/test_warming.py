@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from cache import CacheService
+from cache.access import acl_rules
 from cache.gate import Operation
 from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
-    from cache import CacheService
     from local.valkey import Valkey
     from tests.conftest import ManualClock
 
@@ -83,6 +84,85 @@ def test_what_a_newer_release_wrote_stays_and_is_not_computed(
     stored = client.hget("match:1", "7") if cache.flows.layout.in_hash else client.get("match:1:7")
     assert stored == newer
     assert cache.get_match_scores(1, JOBS) == scores([job for job in JOBS if job != 7])
+
+
+def test_what_a_newer_release_wrote_stays_though_warming_knows_nothing_of_it(
+    cache: CacheService, warmer: Warmer, client: redis.Redis
+) -> None:
+    run(cache, warmer)
+    generation = client.get("match:1") if not cache.flows.layout.in_hash else b""
+    newer = b"\x05\0\0\0\0 of a later release" + generation  # type: ignore[operator]
+    if cache.flows.layout.in_hash:
+        client.hset("match:1", "100", newer)
+    else:
+        client.set("match:1:100", newer)
+
+    counts = run(cache, warmer, [*JOBS[1:], 100])
+
+    assert counts.users_read == 0
+    stored = client.hget("match:1", "100") if cache.flows.layout.in_hash else client.get("match:1:100")
+    assert stored == newer
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_is_written_meanwhile_stays(
+    cache: CacheService, client: redis.Redis, clock: ManualClock, is_new: bool
+) -> None:
+    """The hash of a user is replaced only where it is as it was read."""
+    if not is_new:
+        run(cache, Warmer(cache.flows))
+        clock.advance(23 * HOUR)
+
+    def compute_while_others_write(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+        cache.set_match_score(2, 1_000, {"score": 5})
+        if cache.flows.layout.in_hash:
+            client.hset("match:3", "7", b"\x05 of a later release")
+        return compute(wanted)
+
+    counts = Warmer(cache.flows).run(cache, USERS, JOBS, compute_while_others_write)
+
+    assert counts.computed == 300
+    assert cache.get_match_score(2, 1_000) == {"score": 5}
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+    if cache.flows.layout.in_hash:
+        assert client.hget("match:3", "7") == b"\x05 of a later release"
+
+
+def test_renewing_keeps_other_jobs_and_drops_what_has_expired(
+    cache: CacheService, client: redis.Redis, clock: ManualClock
+) -> None:
+    run(cache, Warmer(cache.flows))
+    cache.set_match_score(2, 1_000, {"score": 4})
+    clock.advance(23 * HOUR)
+    cache.set_match_score(2, 1_001, {"score": 5})
+    clock.advance(2 * HOUR)
+
+    counts = run(cache, Warmer(cache.flows))
+
+    assert counts.computed == 300
+    assert cache.get_match_scores(2, [1_000, 1_001]) == {1_001: {"score": 5}}
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+    if cache.flows.layout.in_hash:
+        assert client.hlen("match:2") == len(JOBS) + 3  # another job, the generation, the stamp
+        assert client.object("encoding", "match:2") == b"listpack"
+        assert client.ttl("match:2") == 24 * HOUR
+
+
+def test_a_user_without_the_right_to_restore_is_warmed_all_the_same(
+    cache: CacheService, server: Valkey, client: redis.Redis
+) -> None:
+    """As that of the release before is, until its rules are renewed."""
+    rules = [rule for rule in acl_rules() if rule != "+restore"]
+    admin: Any = client
+    admin.execute_command("ACL", "SETUSER", "before", "on", ">secret", *rules)
+    url = f"redis://before:secret@127.0.0.1:{server.port}"
+    service = CacheService.from_url(url, layout="hash" if cache.flows.layout.in_hash else "keys")
+
+    counts = run(service, Warmer(service.flows))
+
+    assert counts.computed == 300
+    assert service.get_match_scores(2, JOBS) == scores(JOBS)
+    service.close()
 
 
 def test_an_invalidated_user_is_computed_again(cache: CacheService, warmer: Warmer) -> None:
