@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cache.access import KEY_PATTERNS

@@ -36,12 +36,14 @@ _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is
 class Task:
     """A flow under way: who computes for it, who is told when it has ended.
 
-    `answer` is what the flow is sent next, at the end its result; `sends` counts its round trips.
+    `then` begins when it has ended. `answer` is what the flow is sent next, at the end its result; `sends` counts its
+    round trips.
     """
 
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
+    then: tuple[Task, ...] = ()
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -96,6 +98,8 @@ class Pipeline:
                 elif isinstance(step, Wait):
                     task.answer = None
                     again.append(task)
+                elif task.then:
+                    tasks += task.then  # in this very round
             if batch:
                 self._answer(waiting, batch)
             # Whoever waits for another's value looks again behind those who had something to send.
