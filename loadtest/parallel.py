@@ -50,7 +50,10 @@ def run(part: Run, *, processes: int = 2, progress: Progress = lambda _what, _sh
         for index in range(1, processes):
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=_drive, args=(sender, part, Share(index, processes)), daemon=True)
+            # Inherited: the first process decides at Ctrl-C, and ends the others.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             sender.close()
             others.append((process, receiver))
         result = part(share=Share(0, processes), progress=progress)
@@ -66,7 +69,6 @@ def run(part: Run, *, processes: int = 2, progress: Progress = lambda _what, _sh
 
 
 def _drive(sender: Connection, part: Run, share: Share) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and ends this one
     try:
         result = part(share=share, progress=lambda _what, _share: None)
     except (LoadTestError, LocalError) as error:
