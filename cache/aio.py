@@ -12,12 +12,13 @@ import redis.asyncio
 from cache import keys
 from cache.catalog import CATALOG
 from cache.client import Parts, no_compute
-from cache.commands import Compute, Send, Wait, WaitForLease
+from cache.commands import Compute, Send, SharedRead, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
 from cache.miss import MISS
 from cache.near import NEAR_ENTRIES
 from cache.service import checked_ttl
+from cache.shared_reads import AsyncSharedReads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
@@ -82,6 +83,7 @@ class AsyncCacheService:
         self._keeper = self._parts.keeper
         self.near = self._parts.near
         self.stats: Stats = self._parts.stats
+        self._reads = AsyncSharedReads(self._link, self.stats)
 
     @classmethod
     def from_url(
@@ -252,6 +254,8 @@ class AsyncCacheService:
     async def act(self, step: Step, compute: Callable[..., Awaitable[Any]], operation: Operation) -> Any:
         """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
+            case SharedRead():
+                return await self._reads.send(step.commands, operation)
             case Send():
                 return await self._link.send(step.commands, operation)
             case Compute():

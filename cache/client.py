@@ -23,6 +23,7 @@ from cache.keeper import Keeper
 from cache.link import MAX_CONNECTIONS, Link, connection_options
 from cache.near import Near, checked_types
 from cache.pending import Pending
+from cache.shared_reads import SharedReads
 from cache.slots import slot_of
 from cache.stats import Stats
 from cache.tracking import ClusterTracking, Tracking
@@ -137,6 +138,7 @@ class Parts:
                 max_connections=self.max_connections,
             )
             self.near = self._near(near, near_entries, partial(Tracking, tracked))
+        self.reads = SharedReads(self.link, self.stats)
         self.keeper = Keeper(self.link, self.pending, self.stats)
         self.flows = Flows(
             catalog=catalog,
@@ -187,6 +189,7 @@ class Parts:
         self.flows.fences.reset_lock()
         self._breaker.reset()
         self.link.reset()
+        self.reads.reset()
         self.keeper.reset()
         if self.near is not None:
             self.near.reset()

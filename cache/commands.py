@@ -31,6 +31,11 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedRead(Send):
+    """Whoever can lets callers who read the same at one time share a reply to what was sent after each had called."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """The server could not answer; `reason` says why, for a log."""
 

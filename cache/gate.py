@@ -66,6 +66,7 @@ class Gate:
         self._on_failure = on_failure
         self._serves = serves
         self._in_cluster = in_cluster
+        self._answers = 0  # threads may lose some: it is looked at for changes only
 
     def sending(self, batch: Sequence[Command], operation: Operation, parts: Collection[int] | None = None) -> Sending:
         """`parts` are those that the batch is about; None means all."""
@@ -74,6 +75,7 @@ class Gate:
         if not self._breaker.allows():
             operation.is_lost = True
             return _BREAKER_OPEN
+        answers_before = self._answers
         try:
             if self._pending.holds_up(parts) and not (yield from self._apply_pending(parts)):
                 operation.is_lost = True
@@ -82,11 +84,15 @@ class Gate:
             answer = yield from self._ask(batch)
         except TROUBLE as error:
             operation.is_lost = True
-            self._failed(error)
+            if isinstance(error, NoConnectionError) and self._answers != answers_before:
+                self._breaker.gave_up()  # the server answers; there are more callers than connections
+            else:
+                self._failed(error)
             return Unavailable(type(error).__name__)
         except BaseException:
             self._breaker.gave_up()
             raise
+        self._answers += 1
         if self._breaker.succeeded():
             _log.info("cache.available")
         return answer

@@ -5,10 +5,12 @@ A thread in asyncio too: an event loop that is busy computing must not lose its 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cache.commands import Unavailable, is_free
@@ -29,18 +31,19 @@ _RENEW_EVERY_S: Final = LEASE_MS / 1000 / 3
 _PENDING_EVERY_S: Final = 0.25
 # Shorter than the first renewal is away: a lease that is held briefly does not wake the thread.
 _LINGER_S: Final = _RENEW_EVERY_S * 0.8
-# Waiters are at most a fortieth of their wait late: 200 ms of computing become 205 at worst.
+# Waiters are 5 ms or a fortieth of their wait late, at worst: 200 ms of computing become 205.
 _LOOK_AGAIN_PART: Final = 1 / 40
-_LOOK_AGAIN_S: Final = (0.002, 0.05)
+_LOOK_AGAIN_S: Final = (0.005, 0.05)
 
 
 @dataclass(slots=True, eq=False)
 class _Watch:
+    """All who wait for what one look will tell."""
+
     lease: str
-    look: Command
-    wake: Callable[[Reply], None]
     began: float
     due: float
+    waiters: dict[Callable[[Reply], None], None] = field(default_factory=dict)
 
 
 class Keeper:
@@ -56,7 +59,8 @@ class Keeper:
         """After a fork: the parent's leases are the parent's to renew, and its thread is not here."""
         self._changed = threading.Condition()
         self._holds: dict[tuple[str, bytes], tuple[Command, float]] = {}
-        self._watches: dict[str, list[_Watch]] = {}  # by lease
+        self._wanted: Counter[str] = Counter()  # by key
+        self._watches: dict[Command, _Watch] = {}  # by look
         self._thread: threading.Thread | None = None
         self._sleeps_until = 0.0
         self._pending_due = 0.0
@@ -84,13 +88,25 @@ class Keeper:
         with self._changed:
             self._holds.pop((lease, token), None)
             now = time.monotonic()
-            for watch in self._watches.get(lease, ()):
-                # Seen at once, and by the server's word: what was stored here may have been invalidated since.
-                watch.due = now
-                self._wake_up(now)
+            for watch in self._watches.values():
+                if watch.lease == lease:
+                    # Seen at once, and by the server's word: what was stored here may have been invalidated since.
+                    watch.due = now
+                    self._wake_up(now)
 
-    def is_watched(self, lease: str) -> bool:
-        return lease in self._watches
+    def is_wanted(self, key: str) -> bool:
+        return key in self._wanted
+
+    def want(self, key: str) -> bool:
+        with self._changed:
+            self._wanted[key] += 1
+            return self._wanted[key] == 1
+
+    def leave(self, key: str) -> None:
+        with self._changed:
+            self._wanted[key] -= 1
+            if self._wanted[key] <= 0:  # below it after a fork: who wanted it was in the parent
+                del self._wanted[key]
 
     # -- what shells ask for -----------------------------------------------------------------------------------
 
@@ -100,14 +116,15 @@ class Keeper:
         The answer is how to end the watch.
         """
         now = time.monotonic()
-        watch = _Watch(wait.lease, wait.look, wake, began=now, due=now + _LOOK_AGAIN_S[0])
         with self._changed:
-            self._watches.setdefault(watch.lease, []).append(watch)
+            watch = self._watches.setdefault(wait.look, _Watch(wait.lease, began=now, due=math.inf))
+            watch.due = min(watch.due, now + _LOOK_AGAIN_S[0])
+            watch.waiters[wake] = None
             self._wake_up(watch.due)
 
         def end() -> None:
             with self._changed:
-                self._discard(watch)
+                self._discard(wait.look, wake)
 
         return end
 
@@ -117,19 +134,15 @@ class Keeper:
                 self._pending_due = time.monotonic() + _PENDING_EVERY_S
                 self._wake_up(self._pending_due)
 
-    def _discard(self, watch: _Watch) -> bool:
+    def _discard(self, look: Command, wake: Callable[[Reply], None]) -> bool:
         """Whether it had not ended yet."""
-        watches = self._watches.get(watch.lease, [])
-        if watch not in watches:
+        watch = self._watches.get(look)
+        if watch is None or wake not in watch.waiters:
             return False
-        watches.remove(watch)
-        if not watches:
-            del self._watches[watch.lease]
+        del watch.waiters[wake]
+        if not watch.waiters:
+            del self._watches[look]
         return True
-
-    def _end(self, watch: _Watch, reply: Reply) -> None:
-        if self._discard(watch):
-            watch.wake(reply)
 
     # -- the thread --------------------------------------------------------------------------------------------
 
@@ -167,45 +180,44 @@ class Keeper:
                     self._changed.wait(self._sleeps_until - now)
                     continue
                 renewals = {held: renewal for held, (renewal, due) in self._holds.items() if due <= now}
-                all_watches = [watch for watches in self._watches.values() for watch in watches]
-                looks = {watch.look for watch in all_watches if watch.due <= now}
-                watches = [watch for watch in all_watches if watch.look in looks]
+                # Whoever begins to wait from here on is told by the next look: this one may be sent before he called.
+                looks = {look: list(watch.waiters) for look, watch in self._watches.items() if watch.due <= now}
                 pending_is_due = bool(len(self._pending)) and self._pending_due <= now
             if pending_is_due:
                 self._pending_due = now + _PENDING_EVERY_S
                 self._link.send((), Operation())
-            if renewals or watches:
-                self._renew_and_look(renewals, watches)
+            if renewals or looks:
+                self._renew_and_look(renewals, looks)
 
     def _next_due(self) -> float | None:
         dues = [due for _, due in self._holds.values()]
-        dues += [watch.due for watches in self._watches.values() for watch in watches]
+        dues += [watch.due for watch in self._watches.values()]
         if len(self._pending):
             dues.append(self._pending_due)
         return min(dues, default=None)
 
-    def _renew_and_look(self, renewals: dict[tuple[str, bytes], Command], watches: list[_Watch]) -> None:
-        looks = list(dict.fromkeys(watch.look for watch in watches))
+    def _renew_and_look(
+        self, renewals: dict[tuple[str, bytes], Command], looks: dict[Command, list[Callable[[Reply], None]]]
+    ) -> None:
         asked_at = time.monotonic()
         replies = self._link.send((*renewals.values(), *looks), Operation())
         now = time.monotonic()
+        if is_answered := not isinstance(replies, Unavailable):
+            self._stats.bookkept(len(renewals) + sum(len(look) - 1 if look[0] == "MGET" else 1 for look in looks))
+        seen = [None] * len(looks) if isinstance(replies, Unavailable) else replies[len(renewals) :]
         with self._changed:
             for held, renewal in renewals.items():
                 if held in self._holds:
                     # One that failed is tried again soon: the lease still runs.
-                    next_s = _RENEW_EVERY_S / 5 if isinstance(replies, Unavailable) else _RENEW_EVERY_S
-                    self._holds[held] = renewal, now + next_s
-            if isinstance(replies, Unavailable):
-                for watch in watches:  # they find out for themselves
-                    self._end(watch, None)
-                return
-            self._stats.bookkept(len(renewals) + sum(len(look) - 1 if look[0] == "MGET" else 1 for look in looks))
-            shortest, longest = _LOOK_AGAIN_S
-            since = {watch.look: watch.began for watch in sorted(watches, key=lambda watch: -watch.began)}
-            seen = dict(zip(looks, replies[len(renewals) :], strict=True))
-            for watch in watches:
-                if is_free(watch.look, seen[watch.look]):
-                    self._end(watch, seen[watch.look])
-                elif watch.due <= asked_at:
-                    waited_s = now - since[watch.look]
-                    watch.due = now + min(max(waited_s * _LOOK_AGAIN_PART, shortest), longest)
+                    self._holds[held] = renewal, now + (_RENEW_EVERY_S if is_answered else _RENEW_EVERY_S / 5)
+            for (look, waiters), reply in zip(looks.items(), seen, strict=True):
+                if not is_answered or is_free(look, reply):  # unanswered: they find out for themselves
+                    self._end(look, waiters, reply)
+                elif (watch := self._watches.get(look)) and watch.due <= asked_at:
+                    shortest, longest = _LOOK_AGAIN_S
+                    watch.due = now + min(max((now - watch.began) * _LOOK_AGAIN_PART, shortest), longest)
+
+    def _end(self, look: Command, waiters: list[Callable[[Reply], None]], reply: Reply) -> None:
+        for wake in waiters:
+            if self._discard(look, wake):
+                wake(reply)

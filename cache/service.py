@@ -13,7 +13,7 @@ import redis
 from cache import keys
 from cache.catalog import CATALOG, MAX_TTL_S
 from cache.client import Parts, no_compute
-from cache.commands import Compute, Send, Wait, WaitForLease
+from cache.commands import Compute, Send, SharedRead, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
 from cache.miss import MISS
@@ -102,6 +102,7 @@ class CacheService:
         )
         self.flows = self._parts.flows
         self._link = self._parts.link
+        self._reads = self._parts.reads
         self._keeper = self._parts.keeper
         self.near = self._parts.near
         self.stats: Stats = self._parts.stats
@@ -310,6 +311,8 @@ class CacheService:
     def act(self, step: Step, compute: Callable[..., Any], operation: Operation) -> Any:
         """Carries out one step, for whoever drives flows otherwise than `run` does."""
         match step:
+            case SharedRead():
+                return self._reads.send(step.commands, operation)
             case Send():
                 return self._link.send(step.commands, operation)
             case Compute():

@@ -164,6 +164,12 @@ class Stats:
         with self._lock:
             self._bookkeeping_reads += reads
 
+    def not_read(self, *, data: int, bookkeeping: int) -> None:
+        """Keys that a lookup counted, and that were read for another one as well."""
+        with self._lock:
+            self._data_reads -= data
+            self._bookkeeping_reads -= bookkeeping
+
     def counts(self, cache_type: str) -> Counts:
         with self._lock:
             tally = self._tally(cache_type)

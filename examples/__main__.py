@@ -17,14 +17,13 @@ from local.errors import LocalError
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples", description=__doc__)
-    parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--companies", type=int, default=5_000)
-    parser.add_argument("--port", type=int, default=8000)
+    for what, number in (("users", 10_000), ("jobs", 10_000), ("companies", 5_000)):
+        parser.add_argument(f"--{what}", type=int, default=number, help="in the database (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="of the application (default: %(default)s)")
     parser.add_argument("--no-cache", action="store_true", help="without a cache, to compare")
     options = parser.parse_args(argv)
-    if min(options.users, options.jobs, options.companies) < 1:
-        print("--users, --jobs and --companies must be at least 1.", file=sys.stderr)
+    if min(options.users, options.jobs, options.companies) < 1 or not 1 <= options.port <= 65_535:
+        print("--users, --jobs and --companies must be at least 1, --port from 1 to 65535.", file=sys.stderr)
         return 2
     print("Starting a database, a cache and an enrichment stand-in …")
     try:

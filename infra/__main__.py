@@ -9,7 +9,7 @@ from pathlib import Path
 from pulumi.runtime import get_root_resource
 
 from cache.catalog import CATALOG
-from infra import cost, dashboard, picture, program, settings
+from infra import cost, dashboard, picture, program, settings, stack_file
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,13 +25,8 @@ def main(argv: list[str]) -> int:
         command = commands.add_parser(name, help=does)
         command.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
     arguments = parser.parse_args(argv)
-    file = ROOT / f"Pulumi.{arguments.stack}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")))
-        print(f"stack {arguments.stack!r} has no {file.name}. Known: {known}.", file=sys.stderr)
-        return 2
     try:
-        chosen = settings.from_file(file)
+        chosen = settings.from_file(stack_file.find(ROOT, arguments.stack))
     except settings.SettingsError as error:
         print(error, file=sys.stderr)
         return 2

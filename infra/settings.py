@@ -8,13 +8,13 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
-import yaml
 from pydantic import ValidationError
 
 from cache.nodes import NODE_TYPES
 from infra import stack_file
 from infra.fields import STACK_KEY, Settings, Subscription
 from infra.rules import RULES
+from infra.stack_file import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +28,6 @@ PROJECT: Final = "roleferry-cache"
 # ElastiCache takes replication group ids of up to 40 characters, S3 names of up to 63; the longest names here are
 # `roleferry-{stack}-cache` and `roleferry-{stack}-static-{account}`.
 STACK_PATTERN: Final = re.compile(r"(?=.{1,20}$)[a-z](?:-?[a-z0-9])*")
-
-
-class SettingsError(ValueError):
-    """Settings that no stack can be made from. Its text has one line for each problem."""
 
 
 def read(stack: str, configuration: Mapping[str, str]) -> Settings:
@@ -78,8 +74,11 @@ def from_pulumi() -> Settings:
 
 
 def from_file(path: Path) -> Settings:
-    """The settings in `Pulumi.<stack>.yaml`, without Pulumi. What is encrypted there is a placeholder."""
-    config, _ = stack_file.readable(yaml.safe_load(path.read_text()) or {})
+    """The settings in `Pulumi.<stack>.yaml`, without Pulumi. What is encrypted there is a placeholder.
+
+    Raises SettingsError.
+    """
+    config, _ = stack_file.readable(stack_file.load(path))
     return read(
         path.name.removeprefix("Pulumi.").removesuffix(".yaml"),
         {

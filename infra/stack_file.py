@@ -1,14 +1,42 @@
-"""A stack's settings file, `Pulumi.<stack>.yaml`, as one can read it without Pulumi and its keys. Pure."""
+"""A stack's settings file, `Pulumi.<stack>.yaml`, as one can read it without Pulumi and its keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 # Stands where a value is encrypted, which only Pulumi can read.
 PLACEHOLDER: Final = "placeholder"
+
+
+class SettingsError(ValueError):
+    """Settings that no stack can be made from. Its text has one line for each problem."""
+
+
+def find(root: Path, stack: str) -> Path:
+    """The file of `stack` in the folder `root`. Raises SettingsError where the stack has none."""
+    file = root / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.name.split(".")[1] for path in root.glob("Pulumi.*.yaml")))
+        raise SettingsError(f"stack {stack!r} has no {file.name}. Known: {known}.")
+    return file
+
+
+def load(file: Path) -> dict[str, Any]:
+    """What is in the file; an empty one has no settings. Raises SettingsError where it is none of Pulumi's."""
+    try:
+        document = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file.name} is no YAML: {' '.join(str(error).split())}.") from None
+    config = (document.get("config") or {}) if isinstance(document, dict) else None
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise SettingsError(f"{file.name} must be a mapping with the names and values of settings under config.")
+    return dict(document)
 
 
 def readable(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

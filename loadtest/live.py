@@ -78,7 +78,6 @@ class Live:
         )
         self._services: dict[int, CacheService] = {}
         self._warmer = Warmer(self._service.flows, everything=self.scenario.warming == "everything")
-        self._empty_bytes = self.server.used_bytes() or 0
         self.memory: list[Memory] = []
         self.started = time.time()
 
@@ -113,10 +112,10 @@ class Live:
             self._warmer.run(self._service, users, self.platform.popular(), self.origins.scores_of_users)
 
     def sample_memory(self) -> None:
-        """Notes the server's memory, where this user may ask for it."""
+        """Notes what the node holds, with what it held before; nothing where this user may not ask for it."""
         used = self.server.used_bytes()
         if used is not None:
-            self.memory.append(Memory(int(time.time() - self.started) // 3600, used - self._empty_bytes))
+            self.memory.append(Memory(int(time.time() - self.started) // 3600, used))
 
     def counts(self) -> CountsByPerson:
         """`{cache type: {person: (hits, lookups)}}` since the start, and `visits` as `(visits, 0)`."""
@@ -154,6 +153,7 @@ class Live:
             clock_note=clock_note,
             server_version=self.server.version(),
             memory=self.memory,
+            remarks=["Memory is the fullest shard's: each has a node of its own."] if self.server.is_cluster else [],
             wall_s=time.time() - self.started,
         )
 

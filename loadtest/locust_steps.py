@@ -6,6 +6,7 @@ master, which ends the test at the first step that is not reached.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, perf_counter, process_time
@@ -24,8 +25,10 @@ from loadtest.result import versions
 from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
-# Reports of workers come every three seconds.
-_REPORTS_S = 4.0
+# Workers report every three seconds, and begin later than the master: they have to connect first.
+_REPORTS_AT_MOST_S = 30.0
+# After so many missed heartbeats, one a second, a worker has ended; one that is just starved of its processor has not.
+_MISSED_HEARTBEATS = 10
 
 
 class _Run:
@@ -126,7 +129,8 @@ def _watch_steps(environment: Any) -> None:
         }
         before = after
         _wait_for_reports(environment, number)
-        _run.steps.append(step_of(_gathered(), number, asked, options.step_seconds, used))
+        step = step_of(_gathered(), number, asked, options.step_seconds, used)
+        _run.steps.append(replace(step, lost_generators=_workers(options) - _reported(environment.runner, number)))
         if not _run.steps[-1].is_reached(options.limit_ms):
             break
     environment.runner.quit()
@@ -134,11 +138,23 @@ def _watch_steps(environment: Any) -> None:
 
 def _wait_for_reports(environment: Any, step: int) -> None:
     """Until what was done in this step is known here."""
-    if isinstance(environment.runner, MasterRunner):
-        gevent.sleep(_REPORTS_S)
-    else:
-        while step not in _run.tally.cpu_s:
+    with gevent.Timeout(_REPORTS_AT_MOST_S, exception=False):
+        while not _is_known(environment.runner, step):
             gevent.sleep(0.01)
+
+
+def _is_known(runner: Any, step: int) -> bool:
+    if not isinstance(runner, MasterRunner):
+        return step in _run.tally.cpu_s
+    alive: int = sum(worker.heartbeat > -_MISSED_HEARTBEATS for worker in runner.clients.values())
+    return _reported(runner, step) >= alive
+
+
+def _reported(runner: Any, step: int) -> int:
+    """How many processes have told what they did in this step."""
+    if not isinstance(runner, MasterRunner):
+        return 1
+    return sum(step in packed["cpu_s"] for packed in _run.reported.values())
 
 
 def _gathered() -> Tally:
@@ -185,8 +201,13 @@ def _judge(environment: Any, **_: Any) -> None:
     terminal.show_live(result)
     if options.report_file:
         result.write(Path(options.report_file))
-    is_first_reached = bool(result.steps) and result.steps[0].is_reached(result.limit_ms)
-    environment.process_exit_code = int(ExitCode.PASS if is_first_reached else ExitCode.UNDECIDED)
+    if any(step.lost_generators for step in result.steps):
+        code = ExitCode.ERROR
+    elif result.steps and result.steps[0].is_reached(result.limit_ms):
+        code = ExitCode.PASS
+    else:
+        code = ExitCode.UNDECIDED
+    environment.process_exit_code = int(code)
 
 
 class Connection(User):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cache.commands import Command, Flow, Reply
-    from loadtest.accesslog import Group
     from loadtest.driver import Driver
+    from loadtest.loglines import Group
 
 
 class Looks:

@@ -8,8 +8,11 @@ judged.
 from __future__ import annotations
 
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from cache import keys
 from loadtest import parallel
@@ -17,6 +20,7 @@ from loadtest.accesslog import TruncatedError
 from loadtest.calls import text_of
 from loadtest.driver import START_EPOCH_S, Driver, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
+from loadtest.loglines import COMPANIES, GETS, list_views
 from loadtest.looks import Looks
 from loadtest.pipeline import Task
 from loadtest.scenarios import DAY_S, HOUR_S
@@ -26,14 +30,15 @@ from loadtest.traffic import CacheCall, Call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtest.accesslog import AccessLog, Group
+    from loadtest.accesslog import AccessLog
+    from loadtest.columns import Integers
+    from loadtest.loglines import Calls, Group
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
     from loadtest.share import Share
 
 # A line that is this much older than one before it was written by another thread or machine: it counts as of now.
 LATE_S: Final = 60.0
-_PROGRESS_EVERY: Final = 1_000
 _JOBS: Final = ("jobs", -1)  # the subject of a job's invalidation, which is everybody's
 CALLS: Final = {
     ("session", "get"): Call.GET_SESSION,
@@ -94,7 +99,9 @@ class _Replay:
         self._scenario = scenario
         self._driver = driver
         self._flows = driver.flows
-        self._owns = driver.share.owns
+        self._first_s: float | None = None
+        self._now = self._hour = 0  # of the last call that was read
+        self._hours_due: deque[int] = deque()
         self._rows: dict[int, int] = {}  # of each person or, for companies nobody is named with, company
         self._looks = Looks(driver, self._task)
         self._wave: list[Task] = []
@@ -119,34 +126,74 @@ class _Replay:
         return result
 
     def _follow(self, progress: Callable[[str, float], None]) -> None:
-        first_s: float | None = None
-        now = hour = 0
-        for number, group in enumerate(self._log.groups()):
-            if first_s is None:
-                first_s = group.time_s
-            at = int(group.time_s - first_s)
-            if at < now - LATE_S:
-                raise ScenarioError(
-                    f"{self._log.path.name}, line {self._log.lines:,}: {now - at:,} s older than a line before it. "
-                    "Sort the file by its timestamps first (sort -t, -k1,1n)."
-                )
-            if at > now:
-                self._carry_out()
-                now = at
-                if now // HOUR_S > hour:
-                    hour = now // HOUR_S
-                    self._driver.move(hour * HOUR_S)
-                    self._driver.sample_memory(hour)
-            self._add(group, now)
-            if number % _PROGRESS_EVERY == 0:
-                progress("replaying", self._log.share_read())
-        self._carry_out()
-        if first_s is None:
+        for calls in self._log.calls():
+            if len(calls.first):
+                self._follow_block(calls)
+            progress("replaying", self._log.share_read())
+        if self._first_s is None:
             raise ScenarioError(
                 f"{self._log.path.name} has no line that could be read. {' '.join(_malformed(self._log))}"
             )
-        self._driver.move(now)
-        self._driver.sample_memory(hour + 1)
+        self._carry_out()
+        self._sample_until(self._now)
+        self._driver.move(self._now)
+        self._driver.sample_memory(self._hour + 1)
+
+    def _follow_block(self, calls: Calls) -> None:
+        """Drives this process's share. People are numbered, and memory is read, by all calls: alike in each process."""
+        at = self._seconds(calls)
+        hours = np.unique(at // HOUR_S)
+        self._hours_due += hours[hours > self._hour].tolist()
+        self._now, self._hour = int(at[-1]), int(hours[-1])
+        rows = self._rows_of(calls)
+        mine = self._mine(calls)
+        for now, row, group in zip(at[mine].tolist(), rows[mine].tolist(), calls.groups(mine), strict=True):
+            if now > self._driver.result.ran_s:
+                self._carry_out()
+                self._sample_until(now)
+                self._driver.move(now)
+            for view in list_views(group) if len(group.items) > 1 else (group,):
+                self._add(view, row)
+
+    def _seconds(self, calls: Calls) -> Integers:
+        """When each call is carried out, in seconds after the first one."""
+        time_s = calls.lines.time_s[calls.first]
+        if self._first_s is None:
+            self._first_s = float(time_s[0])
+        logged = (time_s - self._first_s).astype(np.int64)
+        at = np.maximum.accumulate(np.concatenate([[self._now], logged]))[1:]
+        late = np.flatnonzero(at - logged > LATE_S)
+        if len(late):
+            line = calls.lines.number[calls.first[late[0]]]
+            raise ScenarioError(
+                f"{self._log.path.name}, line {line:,}: {(at - logged)[late[0]]:,} s older than a line before it. "
+                "Sort the file by its timestamps first (sort -t, -k1,1n)."
+            )
+        return at
+
+    def _rows_of(self, calls: Calls) -> Integers:
+        """The row that each lookup is counted for; -1 for a change."""
+        _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
+        lookups = np.flatnonzero(np.isin(call, GETS))
+        who, place = np.unique(np.where(user < 0, -2 - item, user)[lookups], return_inverse=True)
+        rows = np.full(len(call), -1)
+        rows[lookups] = np.array([self._rows.setdefault(each, len(self._rows)) for each in who.tolist()])[place]
+        return rows
+
+    def _mine(self, calls: Calls) -> Integers:
+        """Which of the calls this process drives. Jobs are invalidated by each."""
+        _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
+        is_of_company = np.isin(call, COMPANIES)
+        is_of_job = (user < 0) & ~is_of_company
+        share = self._driver.share
+        return np.flatnonzero(is_of_job | (np.where(is_of_company, item, user) % share.of == share.index))
+
+    def _sample_until(self, now: int) -> None:
+        """Reads the memory at each hour that has begun."""
+        while self._hours_due and self._hours_due[0] * HOUR_S <= now:
+            hour = self._hours_due.popleft()
+            self._driver.move(hour * HOUR_S)
+            self._driver.sample_memory(hour)
 
     def _carry_out(self) -> None:
         tasks = [*self._looks.tasks(), *self._wave]
@@ -155,17 +202,12 @@ class _Replay:
             self._wave = []
             self._changes.clear()
 
-    def _add(self, group: Group, now: int) -> None:
+    def _add(self, group: Group, row: int) -> None:
         """What one second holds is in flight together, except what follows a change of the same entry."""
-        is_lookup = group.operation == "get"
-        row = self._row(group) if is_lookup else -1  # of others' lookups too: each process numbers people alike
-        if not self._is_mine(group):
-            return
-        if now > self._driver.result.ran_s:
-            self._driver.move(now)
         if _JOBS in self._changes:
             self._carry_out()
         before = self._changes.get(_subject(group)) if self._changes else None
+        is_lookup = group.operation == "get"
         if is_lookup and len(group.items) < 2 and before is None:
             self._looks.add(group, row)
             return
@@ -176,12 +218,6 @@ class _Replay:
             before.then += (task,)
         if not is_lookup:
             self._changes[_subject(group)] = task
-
-    def _is_mine(self, group: Group) -> bool:
-        """Jobs are invalidated by each process."""
-        if group.cache_type == "company":
-            return self._owns(group.items[0])
-        return group.user < 0 or self._owns(group.user)
 
     def _task(self, group: Group, row: int) -> Task:
         driver, flows, user, items = self._driver, self._flows, group.user, group.items
@@ -212,10 +248,6 @@ class _Replay:
         if group.user >= 0:
             return self._flows.invalidate_user_matches(group.user)
         return self._flows.invalidate_job_matches(group.items[0])
-
-    def _row(self, group: Group) -> int:
-        who = group.user if group.user >= 0 else -2 - group.items[0]
-        return self._rows.setdefault(who, len(self._rows))
 
     def _described(self) -> Scenario:
         """The scenario as this log has it."""

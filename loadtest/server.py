@@ -53,9 +53,9 @@ class Server:
         }
 
     def used_bytes(self) -> int | None:
-        """Memory in use, of all primaries together; None where this user may not ask for it."""
+        """Memory in use at the fullest primary, since each fills a node; None where this user may not ask for it."""
         used = [int(info["used_memory"]) for info in self._info("memory").values() if "used_memory" in info]
-        return sum(used) if used else None
+        return max(used, default=None)
 
     def version(self) -> str:
         """Engine and version, and in cluster mode the number of shards."""

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from infra.stack_file import SettingsError
 from local import commands, rehearsal
 from local.errors import LocalError, UsageError
 from local.workspace import ROOT, Workspace, find_pulumi
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
                 return rehearsal.rehearse(workspace, keep=options.keep, report=options.report, locust=passed_on)
             case command:
                 return commands.pulumi(workspace, command, passed_on)
-    except UsageError as error:
+    except (UsageError, SettingsError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 2
     except LocalError as error:

@@ -32,7 +32,7 @@ def pulumi(
     `changes` are settings that the copy has otherwise than the checkout.
     """
     cli = find_pulumi()
-    _ = workspace.settings_file  # told before anything is started
+    _ = workspace.settings  # a wrong one is told before anything is started
     with _running(workspace) as running:
         for key in workspace.prepare(changes):
             print(f"local: {key} is encrypted; a placeholder stands for it.", file=sys.stderr)

@@ -42,17 +42,13 @@ class Workspace:
         return self.folder / "project"
 
     @property
-    def settings_file(self) -> Path:
-        """The stack's settings in the checkout. Raises UsageError where the stack has none."""
-        file = self.root / f"Pulumi.{self.stack}.yaml"
-        if not file.is_file():
-            known = ", ".join(sorted(path.name.split(".")[1] for path in self.root.glob("Pulumi.*.yaml")))
-            raise UsageError(f"stack {self.stack!r} has no {file.name}. Known: {known}.")
-        return file
+    def settings(self) -> dict[str, Any]:
+        """The stack's settings file in the checkout. Raises SettingsError where the stack has none that is right."""
+        return stack_file.load(stack_file.find(self.root, self.stack))
 
     def prepare(self, changes: Mapping[str, Any] | None = None) -> list[str]:
         """Copies project and settings as they are now, `changes` applied. The settings that got placeholders."""
-        source = self.settings_file
+        settings = self.settings
         self.project.mkdir(parents=True, exist_ok=True)
         declared = yaml.safe_load((self.root / "Pulumi.yaml").read_text())
         declared["main"] = str(self.root / declared["main"])
@@ -60,12 +56,11 @@ class Workspace:
         options["virtualenv"] = str(self.root / options["virtualenv"])
         (self.project / "Pulumi.yaml").write_text(yaml.safe_dump(declared))
 
-        settings = yaml.safe_load(source.read_text()) or {}
         config, replaced = stack_file.readable(settings)
         settings["config"] = config | dict(changes or {})
         for key in _ENCRYPTION:
             settings.pop(key, None)
-        copy = self.project / source.name
+        copy = self.project / f"Pulumi.{self.stack}.yaml"
         if copy.exists() and (salt := yaml.safe_load(copy.read_text()).get(_SALT)):
             settings[_SALT] = salt
         copy.write_text(yaml.safe_dump(settings))

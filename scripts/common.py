@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from infra import settings
+from infra import settings, stack_file
 from infra.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -82,12 +82,8 @@ def guarded(name: str, body: Callable[[], int]) -> int:
 
 
 def stack_settings(stack: str) -> Settings:
-    """The settings in `Pulumi.<stack>.yaml`."""
-    file = ROOT / f"Pulumi.{stack}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")))
-        raise UsageError(f"stack {stack!r} has no {file.name}. Known: {known}.")
-    return settings.from_file(file)
+    """The settings in `Pulumi.<stack>.yaml`. Raises SettingsError."""
+    return settings.from_file(stack_file.find(ROOT, stack))
 
 
 def stack_outputs(file: Path) -> dict[str, Any]:

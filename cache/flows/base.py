@@ -35,8 +35,13 @@ class Leases(Protocol):
 
     def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
     def drop(self, lease: str, token: bytes) -> None: ...
-    def is_watched(self, lease: str) -> bool:
-        """Whether somebody in this process waits for it."""
+    def is_wanted(self, key: str) -> bool:
+        """Whether somebody in this process asks for the lease of this key, holds it or waits for it."""
+
+    def want(self, key: str) -> bool:
+        """False: others in this process want it already. To be followed by `leave`."""
+
+    def leave(self, key: str) -> None: ...
 
 
 class NearCache(Protocol):
@@ -53,8 +58,13 @@ class Unkept:
 
     def hold(self, lease: str, token: bytes, renewal: Command) -> None: ...
     def drop(self, lease: str, token: bytes) -> None: ...
-    def is_watched(self, lease: str) -> bool:  # noqa: ARG002 - nobody ever does
+    def is_wanted(self, key: str) -> bool:  # noqa: ARG002 - each asks for itself
         return False
+
+    def want(self, key: str) -> bool:  # noqa: ARG002
+        return True
+
+    def leave(self, key: str) -> None: ...
 
 
 class Base:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cache import codec, commands, keys, stats
-from cache.commands import Compute, Send, Unavailable, WaitForLease
+from cache.commands import Compute, Send, SharedRead, Unavailable, WaitForLease
 from cache.flows.base import LEASE_LOOK_AGAIN_S, LEASE_MS, Base, in_order
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ class ValueFlows(Base):
 
     def get_or_compute(self, name: str, key: str, ttl_s: int, *, none_ttl_s: int | None = None) -> Flow[Json]:
         """Steps `Compute()` at most once. A computed None is stored for `none_ttl_s`, not at all if that is 0."""
+        if self._leases.is_wanted(key):  # it was missing a moment ago; the look at its lease reads it, too
+            self.stats.lookup(name, misses={stats.ABSENT: 1})
+            return (yield from self._fill_under_lease(name, key, ttl_s, none_ttl_s))
         entry = self._near.begin(name, key) if self._near else None
-        replies = yield Send((commands.get(key),) if entry is None else (commands.get(key), commands.pttl(key)))
+        replies = yield SharedRead((commands.get(key),) if entry is None else (commands.get(key), commands.pttl(key)))
         if isinstance(replies, Unavailable):
             self.stats.lookup(name, misses={stats.UNAVAILABLE: 1})
             return (yield from self._compute(name))
@@ -52,11 +55,17 @@ class ValueFlows(Base):
         return value
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
+        # Of a crowd in one process the first asks for the lease; the others watch it from the start.
+        is_taken = not self._leases.want(key)
+        try:
+            return (yield from self._fill_or_wait(name, key, ttl_s, none_ttl_s, is_taken=is_taken))
+        finally:
+            self._leases.leave(key)
+
+    def _fill_or_wait(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, *, is_taken: bool) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
         give_up_at = self.clock.now() + self._patience_s
         has_waited = False
-        # Of a crowd in one process the first learns that the lease is taken; the others need not ask for it, too.
-        is_taken = self._leases.is_watched(lease)
         while True:
             if not is_taken:
                 taken = yield from self._take_lease(lease, token, key)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from loadtest import live_report, live_result, reference, report
 from loadtest.commands import options as common
-from loadtest.errors import ExitCode, ScenarioError
+from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live_result import LiveResult
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         command += ["--processes", str(options.processes)]
     command += ["--skip-log-setup", "--stop-timeout", "2"]
     returned = subprocess.run(command, check=False, env=_environment()).returncode  # noqa: S603
+    if returned < 0:
+        raise LoadTestError(f"the load generator was ended by signal {-returned}; no report was written.")
     if file.exists():
         result = replace(LiveResult.read(file), comparison=comparison)
         result.write(file)
@@ -82,6 +84,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("step_seconds", "limit_ms", "connections", "processes"):
         if not getattr(options, name) > 0:
             raise ScenarioError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be over 0.")
+    if options.workers < 0:
+        raise ScenarioError(f"--workers is {options.workers}; it must be 0 or more.")
     if options.workers and options.processes > 1:
         raise ScenarioError("--workers and --processes exclude each other: workers have processes of their own.")
 

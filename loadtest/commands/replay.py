@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import accesslog, faults, replay, report, terminal
+from loadtest import accesslog, faults, loglines, replay, report, terminal
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--columns",
         default="",
         metavar="OURS=THEIRS,…",
-        help=f"what the file's columns are called, or their numbers from 0; ours: {', '.join(accesslog.COLUMNS)}, key",
+        help=f"what the file's columns are called, or their numbers from 0; ours: {', '.join(loglines.COLUMNS)}, key",
     )
     add("--warm-up", metavar="DURATION", help="judge only what follows this, as 2d (default: each cache type's TTL)")
     add("--max-malformed", type=int, default=100, metavar="N", help="stop behind this many unreadable lines")
@@ -65,10 +65,10 @@ def _columns(text: str) -> dict[str, str]:
     columns = {}
     for pair in filter(None, text.split(",")):
         ours, separator, theirs = pair.partition("=")
-        if not separator or ours not in {*accesslog.COLUMNS, *accesslog.TRACE_COLUMNS} or not theirs:
+        if not separator or ours not in {*loglines.COLUMNS, *loglines.TRACE_COLUMNS} or not theirs:
             raise ScenarioError(
                 f"--columns {pair!r}; write OURS=THEIRS, where ours is one of "
-                f"{', '.join(dict.fromkeys([*accesslog.COLUMNS, *accesslog.TRACE_COLUMNS]))}."
+                f"{', '.join(dict.fromkeys([*loglines.COLUMNS, *loglines.TRACE_COLUMNS]))}."
             )
         columns[ours] = theirs
     return columns

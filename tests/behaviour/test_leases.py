@@ -205,6 +205,31 @@ def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
     assert "cmdstat_get" not in raw.info("commandstats")
 
 
+@_OF_ONE_LAYOUT
+def test_who_comes_while_its_process_computes_asks_for_neither_value_nor_lease(
+    connect: Callable[..., Any], raw: redis.Redis, threads: Threads
+) -> None:
+    service = connect()
+    is_computing, may_end = threading.Event(), threading.Event()
+
+    def compute() -> str:
+        is_computing.set()
+        may_end.wait(20)
+        return "value"
+
+    first = threads.start(service.get_with_lock, KEY, compute, 60)
+    assert is_computing.wait(10)
+    raw.config_resetstat()
+    late = [threads.start(service.get_with_lock, KEY, lambda: "own", 60) for _ in range(CALLERS)]
+    until(lambda: service.stats.counts("generic").waits == CALLERS)
+    asked = calls(raw, "get") + calls(raw, "set")
+    may_end.set()
+
+    assert {caller.result() for caller in [first, *late]} == {"value"}
+    assert asked < CALLERS / 2  # one may find the server's answer late, and ask for himself
+    assert service.stats.counts("generic").misses["absent"] == CALLERS + 1
+
+
 def test_a_cancelled_task_gives_its_lease_back(app_url: str, place: str, raw: redis.Redis) -> None:
     async def scenario() -> None:
         service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")

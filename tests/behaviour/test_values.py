@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cache
+from cache import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,19 @@ def test_of_two_updates_at_once_none_leaves_what_the_database_has_not(
 
     assert first.result()
     assert one.get_ijp(USER, lambda: database[-1]) == "first"
+
+
+def test_a_lease_that_something_foreign_replaces_refuses_the_write(service: Any, raw: redis.Redis) -> None:
+    lease = keys.lease(keys.ijp(USER))
+
+    def save() -> None:
+        raw.delete(lease)
+        raw.rpush(lease, "foreign")
+
+    assert service.update_ijp(USER, "new", save=save)
+
+    assert not raw.exists(lease)
+    assert service.get_ijp(USER, lambda: "loaded") == "loaded"
 
 
 def test_a_save_that_fails_leaves_nothing_and_reaches_its_caller(service: Any, raw: redis.Redis) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cache import CacheService
 from cache.enrichment import Clearbit
+from examples import __main__ as example
 from examples import load, seed, servers
 from examples.site import Site
 from local.clearbit import ClearbitServer
@@ -213,3 +214,12 @@ def test_seeding_states_what_it_made(
     monkeypatch.setenv("DATABASE_URL", "")
     assert seed.main([]) == 2
     assert seed.main(["--users", "0"]) == 2
+
+
+@pytest.mark.parametrize("wrong", [["--users", "0"], ["--port", "0"], ["--port", "65536"]])
+def test_wrong_numbers_are_told_before_anything_starts(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert example.main(wrong) == 2
+
+    said = capsys.readouterr()
+    assert "--port from 1 to 65535" in said.err
+    assert said.out == ""

@@ -217,6 +217,24 @@ def test_an_empty_file_misses_what_is_required(text: str, tmp_path: Path) -> Non
         settings.from_file(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("config:\n  a: [b\n", r"Pulumi.dev.yaml is no YAML: .*line 3, column 1"),
+        ("hello\n", "Pulumi.dev.yaml must be a mapping with the names and values of settings under config"),
+        ("config: [1]\n", "must be a mapping"),
+        ("config: {5: 6}\n", "must be a mapping"),
+    ],
+)
+def test_a_file_of_another_shape_is_told_in_a_sentence(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(text)
+
+    with pytest.raises(SettingsError, match=told) as caught:
+        settings.from_file(file)
+    assert "\n" not in str(caught.value)
+
+
 ENCRYPTED = """
 secretsprovider: awskms://alias/x
 encryptedkey: abc

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from cache.slots import slot_of
 from loadtest import scenarios
+from local.cluster import ValkeyCluster
 from local.valkey import Valkey, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,19 @@ def test_the_page_has_a_tab_with_hit_rates() -> None:
     table = json.loads(stats)["extended_stats"][0]
     assert table["key"] == "hit-rates"
     assert table["data"][0] == {"time": "target", "match": "80 %", "company": "90 %", "ijp": "95 %", "session": "99 %"}
+
+
+def test_a_node_is_judged_by_its_own_shard_of_a_cluster() -> None:
+    with ValkeyCluster() as cluster:
+        for key in map(str, range(90)):
+            cluster.owner(slot_of(("SET", key))).client.set(key, "x" * 1_000_000)
+
+        run = locust(cluster.url, "-t", "1s")
+
+    assert "Memory is the fullest shard's" in run.stdout
+    used = re.search(r"^cache.t4g.medium +2,488 MB +(\d+) MB", run.stdout, re.MULTILINE)
+    assert used, run.stdout + run.stderr
+    assert 30 <= int(used[1]) < 60
 
 
 def test_no_server_is_one_sentence_without_the_password() -> None:

@@ -6,15 +6,17 @@ import gzip
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import zstandard
 
-from loadtest import accesslog, replay, scenarios, verdict, virtual
+from loadtest import accesslog, loglines, replay, scenarios, verdict, virtual
 from loadtest import population as populations
 from loadtest.__main__ import main
-from loadtest.accesslog import AccessLog, Group
+from loadtest.accesslog import AccessLog
 from loadtest.errors import ScenarioError
 from loadtest.faults import Fault
+from loadtest.loglines import Group
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Behaviour, Call, Platform
 from loadtest.virtual import instants
@@ -44,8 +46,15 @@ def write(folder: Path, text: str, name: str = "log.csv") -> Path:
     return file
 
 
-def groups(file: Path, **options: object) -> list[Group]:
-    return list(AccessLog(file, **options).groups())  # type: ignore[arg-type]
+def groups(log: Path | AccessLog, **options: object) -> list[Group]:
+    if not isinstance(log, AccessLog):
+        log = AccessLog(log, **options)  # type: ignore[arg-type]
+    return [
+        view
+        for calls in log.calls()
+        for group in calls.groups(np.arange(len(calls.first)))
+        for view in loglines.list_views(group)
+    ]
 
 
 def recorded() -> Iterable[str]:
@@ -188,7 +197,7 @@ def test_a_compressed_file_that_ends_in_the_middle_is_noticed(tmp_path: Path, su
     log.path.write_bytes(whole[: len(whole) // 2])
 
     with pytest.raises(accesslog.TruncatedError, match="ends in the middle, behind line "):
-        list(log.groups())
+        list(log.calls())
 
 
 def test_frames_behind_each_other_are_one_file(tmp_path: Path) -> None:
@@ -244,7 +253,7 @@ def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
     file = write(tmp_path, HEAD + "4,match,7,0,get\n" + "\n".join(bad) + "\n6,match,7,1,get\n")
     log = AccessLog(file)
 
-    assert len(list(log.groups())) == 2
+    assert len(groups(log)) == 2
     assert log.malformed == len(bad)
     assert log.examples[0].startswith("line 3: ")
     with pytest.raises(ScenarioError, match="more than 4 malformed lines; --max-malformed allows more"):
@@ -294,6 +303,6 @@ def test_logs_in_order_are_read_fast_and_alike(tmp_path: Path) -> None:
 
 
 def test_every_operation_of_the_log_is_known() -> None:
-    for cache_type, operations in accesslog.OPERATIONS.items():
+    for cache_type, operations in loglines.OPERATIONS.items():
         for operation in operations:
             assert operation == "invalidate" or (cache_type, operation) in {*replay.CALLS, ("match", "set")}

@@ -1,0 +1,104 @@
+"""Callers of one process who read the same at one time share a reply, but none that is older than their call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.behaviour.proxy import Proxy
+from tests.behaviour.services import Awaited
+from tests.behaviour.test_trouble import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+    from local.valkey import Valkey
+    from tests.behaviour.services import Started, Threads
+
+COMPANY = 101
+CALLERS = 20
+
+
+@pytest.fixture
+def layout() -> str:
+    return "hash"
+
+
+@pytest.fixture
+def place() -> str:
+    return "standalone"
+
+
+@pytest.fixture
+def proxy(raw: redis.Redis, shared_server: Valkey) -> Iterator[Proxy]:
+    with Proxy(shared_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def service(connect: Callable[..., Any], proxy: Proxy) -> Any:
+    """With one value cached, and a connection."""
+    service = connect(proxy.url)
+    service.set_company_enrichment(COMPANY, "old")
+    return service
+
+
+def read(service: Any, threads: Threads) -> Started:
+    return threads.start(service.get_company_enrichment, COMPANY, lambda: "computed")
+
+
+def reads(raw: redis.Redis) -> int:
+    return int(raw.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
+
+
+def inside(service: Any) -> Any:
+    return service._service if isinstance(service, Awaited) else service
+
+
+def queueing(service: Any) -> int:
+    """How many of its callers read together with others, or wait for that."""
+    return sum(queue.callers for queue in inside(service)._reads._queues._queues.values())
+
+
+def read_on_its_way(service: Any, threads: Threads, raw: redis.Redis) -> Started:
+    """The server has answered, but the answer does not arrive before `proxy.may_reply` is set."""
+    before = reads(raw)
+    caller = read(service, threads)
+    until(lambda: reads(raw) > before)
+    return caller
+
+
+def test_a_crowd_s_reads_are_few(service: Any, threads: Threads, proxy: Proxy, raw: redis.Redis) -> None:
+    raw.config_resetstat()
+    counted_before = service.stats.data_reads + service.stats.bookkeeping_reads
+    proxy.may_reply.clear()
+    first = read_on_its_way(service, threads, raw)
+    crowd = [read(service, threads) for _ in range(CALLERS)]
+    until(lambda: queueing(service) == CALLERS)
+    proxy.may_reply.set()
+
+    assert {caller.result() for caller in [first, *crowd]} == {"old"}
+    assert reads(raw) <= 3
+    assert service.stats.counts("company").hits == CALLERS + 1
+    info = raw.info("stats")
+    counted = service.stats.data_reads + service.stats.bookkeeping_reads - counted_before
+    assert info["keyspace_hits"] + info["keyspace_misses"] == counted
+
+
+def test_who_calls_after_an_invalidation_shares_no_read_from_before_it(
+    service: Any, connect: Callable[..., Any], threads: Threads, proxy: Proxy, raw: redis.Redis
+) -> None:
+    test_a_crowd_s_reads_are_few(service, threads, proxy, raw)
+    until(lambda: len(inside(service)._link._pool._idle) >= 2)
+    proxy.may_reply.clear()
+    early = [read_on_its_way(service, threads, raw) for _ in range(2)]  # one alone, one for whoever came before it
+    assert connect().set_company_enrichment(COMPANY, "new")
+    late = [read(service, threads) for _ in range(3)]
+    until(lambda: queueing(service) == 4)
+    proxy.may_reply.set()
+
+    assert [caller.result() for caller in early] == ["old"] * 2
+    assert [caller.result() for caller in late] == ["new"] * 3
