@@ -54,8 +54,9 @@ class AsyncClusterLink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        for node in list(self._nodes.values()):
-            await node.pool.close()
+        if asyncio.get_running_loop() is self._loop:  # those of another loop ended with it
+            for node in list(self._nodes.values()):
+                await node.pool.close()
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
         """The replies, within what is left of the operation's deadline."""

@@ -211,7 +211,8 @@ class AsyncLink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        await self._pool.close()
+        if asyncio.get_running_loop() is self._loop:  # those of another loop ended with it
+            await self._pool.close()
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
         """The replies, within what is left of the operation's deadline."""

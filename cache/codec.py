@@ -227,6 +227,10 @@ def score_head(raw: bytes) -> tuple[int, bytes] | None:
     return deadline, generation
 
 
+def is_generation(raw: bytes | None) -> bool:
+    return raw is not None and len(raw) == GENERATION_BYTES
+
+
 def is_newer(raw: bytes) -> bool:
     """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
     return bool(raw) and NEWEST_FORMAT < raw[0] < _FORMATS_END

@@ -20,7 +20,7 @@ Pair: TypeAlias = tuple[int, int]  # user and job
 
 # Two hundred list views between their gets and their sets; about 12 MB.
 MAX_FENCES: Final = 20_000
-# No compute between a get and its set takes longer. So long a forgotten pair is refused, and a fence is good.
+# Few computes take longer. So long a forgotten pair is refused, and what one caller saw is good for others.
 FORGOTTEN_FOR_S: Final = 3600.0
 _BITS: Final = 2**20
 _CALLERS_PER_PAIR: Final = 8
@@ -62,24 +62,30 @@ class Fences:
                 del self._by_pair[oldest]
                 self._mark(oldest)
 
-    def take(self, caller: Hashable, pair: Pair) -> Fence | Forgotten | None:
-        """The fence for a write by `caller`; None if no get of this pair preceded it."""
+    def find(self, caller: Hashable, pair: Pair) -> Fence | Forgotten | None:
+        """The fence for a write by `caller`; None if no get of this pair preceded it.
+
+        It stays until that write is `stored`: one that was not may be tried again, and is as late as it was.
+        """
         with self._lock:
             seen = self._by_pair.get(pair, {})
-            oldest_good = self._clock.now() - FORGOTTEN_FOR_S
-            for each in [each for each, (_, since) in seen.items() if since < oldest_good]:
-                del seen[each]
-            own = seen.pop(caller, None)
-            if not seen:
-                self._by_pair.pop(pair, None)
-            if own is not None:
-                return own[0]
+            if caller in seen:
+                return seen[caller][0]
             if self._is_marked(pair):
                 return FORGOTTEN
             # Another caller's get, or that of this one under another name (its thread has changed): the fence is
-            # right for both if it is the only one. It stays, for whoever it belongs to.
-            others = {fence for fence, _ in seen.values()}
+            # right for both if it is the only one.
+            oldest_good = self._clock.now() - FORGOTTEN_FOR_S
+            others = {fence for fence, since in seen.values() if since >= oldest_good}
             return FORGOTTEN if len(others) > 1 else next(iter(others), None)
+
+    def stored(self, caller: Hashable, pair: Pair) -> None:
+        """The next write of this pair by `caller` belongs to another get, or to none."""
+        with self._lock:
+            seen = self._by_pair.get(pair, {})
+            seen.pop(caller, None)
+            if not seen:
+                self._by_pair.pop(pair, None)
 
     def _mark(self, pair: Pair) -> None:
         now = self._clock.now()

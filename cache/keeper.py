@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -136,8 +137,10 @@ class Keeper:
         if self._is_closed:
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="cache-keeper", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="cache-keeper", daemon=True)
+            with suppress(RuntimeError):  # the system has no more of them: whoever comes next tries again
+                thread.start()
+                self._thread = thread
         elif due < self._sleeps_until:
             self._changed.notify()
 

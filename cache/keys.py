@@ -108,12 +108,13 @@ def lease(key: str) -> str:
     """The lease of `key`, in the key's own cluster slot: `lock:{<key>}`.
 
     A key with its own hash tag (`a:{tag}:b`) has the lease `lock:<key>`, which hashes by the same tag. Other
-    braces would change the slot and are refused.
+    braces would change the slot and are refused, as is `{key}` as a whole: its lease would be that of `key`.
     """
     if "{" not in key and "}" not in key:
         return f"lock:{{{key}}}"
     opening, closing = key.find("{"), key.find("}")
-    if key.count("{") == key.count("}") == 1 and 0 <= opening < closing - 1:
+    is_part = 0 <= opening < closing - 1 and closing - opening + 1 < len(key)
+    if key.count("{") == key.count("}") == 1 and is_part:
         return f"lock:{key}"
     raise InvalidKeyError(
         f"key {key!r} has braces that are no hash tag; use none, or exactly one pair around part of the key."

@@ -116,6 +116,7 @@ def _judge_all(
         if good is not None:
             scores.found = dict(zip(job_ids, good, strict=True))
             return
+    scores.job_generations = _well_formed(scores.job_generations)
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
         if raw is None:
             _miss(scores, stats.ABSENT)
@@ -145,6 +146,11 @@ def _miss(scores: Scores, reason: str) -> None:
 
 def _each(generations: Reply, jobs: int) -> list[bytes | None]:
     return [None] * jobs if generations == commands.WRONG_TYPE else generations
+
+
+def _well_formed(generations: dict[int, bytes | None]) -> dict[int, bytes | None]:
+    """Foreign bytes are no generation: no score's stamp would ever match them."""
+    return {job_id: each if codec.is_generation(each) else None for job_id, each in generations.items()}
 
 
 def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
@@ -257,9 +263,10 @@ class KeysLayout:
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
         values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
-        if user_generation == commands.WRONG_TYPE:
+        if not codec.is_generation(user_generation):
             user_generation = None
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
+        job_generations = _well_formed(dict(zip(job_ids, generations, strict=True)))
+        scores = Scores({}, user_generation, job_generations, stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
                 _miss(scores, stats.ABSENT)

@@ -108,14 +108,20 @@ class Pool:
                         assert self._error is not None
                         raise self._error
                     if self._alive < self._size and self._connecting < min(self._waiting, CONNECT_AT_ONCE):
-                        self._alive += 1
-                        self._connecting += 1
-                        threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
+                        self._connect_one()
                     left_s = give_up_at - time.monotonic()
                     if left_s <= 0 or not self._changed.wait(left_s):
                         raise NoConnectionError
             finally:
                 self._waiting -= 1
+
+    def _connect_one(self) -> None:
+        try:
+            threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads for this process
+            raise RedisConnectionError(str(error)) from error
+        self._alive += 1
+        self._connecting += 1
 
     def _connect(self, epoch: int) -> None:
         try:

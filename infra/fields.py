@@ -60,6 +60,16 @@ def _window(kind: type[DailyWindow | WeeklyWindow]) -> Any:
     return AfterValidator(check)
 
 
+def _different(subscriptions: dict[str, Subscription]) -> dict[str, Subscription]:
+    """SNS knows a subscription by its protocol and endpoint: under two names one would go with the other."""
+    named: dict[tuple[str, str], str] = {}
+    for name, told in subscriptions.items():
+        first = named.setdefault((told.protocol, told.endpoint), name)
+        if first != name and told.endpoint != PLACEHOLDER:
+            raise ValueError(f"{first} and {name} are the same protocol and endpoint")
+    return subscriptions
+
+
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if twice := sorted({value for value in values if values.count(value) > 1}):
         raise ValueError(f"it lists {', '.join(twice)} twice")
@@ -159,7 +169,7 @@ class Settings(BaseModel):
     hsts_scope: Literal["host", "subdomains", "preload"] = "host"
 
     alarm_actions: bool = True
-    alarm_subscriptions: tuple[Subscription, ...] = ()
+    alarm_subscriptions: Annotated[dict[str, Subscription], AfterValidator(_different)] = Field(default_factory=dict)
     hit_rate_floors: dict[str, float] = Field(default_factory=dict)
     memory_alarm_percent: float = Field(default=80, gt=0, le=100)
     connections_alarm: int = Field(default=2_000, ge=1, le=65_000)

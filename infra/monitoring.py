@@ -9,7 +9,7 @@ import pulumi
 from pulumi_aws import cloudwatch, sns
 
 from infra import alarms
-from infra.encryption import Key, KeyArgs, operations_statements
+from infra.encryption import Key, KeyArgs, used_by_alarms
 
 if TYPE_CHECKING:
     from cache.catalog import Catalog
@@ -45,7 +45,7 @@ class Notifications(pulumi.ComponentResource):
                     args.region,
                     args.account_id,
                     protect=False,
-                    statements=operations_statements(args.region, args.account_id),
+                    statements=(used_by_alarms(args.account_id),),
                 ),
                 child,
             ).arn
@@ -78,9 +78,11 @@ class Notifications(pulumi.ComponentResource):
             region=args.region,
             opts=child,
         )
-        for number, subscription in enumerate(settings.alarm_subscriptions):
+        for who, subscription in settings.alarm_subscriptions.items():
             sns.TopicSubscription(
-                f"{name}-{number}",
+                # Not by number: with the first one gone, the next would be subscribed as the first, which SNS answers
+                # with the subscription that is there, and then unsubscribed as the last.
+                f"{name}-{who}",
                 topic=topic.arn,
                 protocol=subscription.protocol,
                 # A web address may hold a password: encrypted in Pulumi's state, and not shown.

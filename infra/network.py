@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,11 +19,15 @@ _ZONES = 2
 # 123 usable addresses a subnet. The largest cluster has 90 nodes, of which up to 60 lie in one zone (three a shard);
 # while their type changes, the new ones stand beside the old.
 _SUBNET_PREFIX = 25
+# It has neither node type (`aws ec2 describe-instance-type-offerings`, and ElastiCache's refusal in
+# https://github.com/winglang/wing/issues/4126); which letter it has differs from account to account.
+_ZONES_WITHOUT_NODES = ["use1-az3"]
 
 
 @dataclass(frozen=True)
 class NetworkArgs:
     settings: Settings
+    account_id: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
 
@@ -82,10 +85,12 @@ class Network(pulumi.ComponentResource):
             enable_dns_hostnames=True,
             enable_dns_support=True,
             tags=names.tags("vpc"),
-            opts=child,
+            # A VPC with another range is another VPC, and a cache cannot move: the update would fail half-way.
+            opts=pulumi.ResourceOptions(parent=self, protect=settings.protect_data),
         )
         zones = get_availability_zones_output(
             state="available",
+            exclude_zone_ids=_ZONES_WITHOUT_NODES,
             # Local zones, which have to be opted in to, have no ElastiCache nodes.
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
         )
@@ -99,7 +104,8 @@ class Network(pulumi.ComponentResource):
                 availability_zone=zones.names[index],
                 map_public_ip_on_launch=False,
                 tags=names.tags(f"private-{index}"),
-                opts=child,
+                # A zone that is away or new moves the others up in the list, and no subnet with it.
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["availabilityZone"]),
             ).id
             for index, cidr in zip(range(_ZONES), ranges, strict=False)
         ]
@@ -122,7 +128,9 @@ class Network(pulumi.ComponentResource):
         role = iam.Role(
             f"{name}-flow",
             name=names.of("flow"),
-            assume_role_policy=json.dumps(assumed_by("vpc-flow-logs.amazonaws.com")),
+            assume_role_policy=pulumi.Output.json_dumps(
+                assumed_by("vpc-flow-logs.amazonaws.com", account_id=args.account_id)
+            ),
             tags=names.tags("flow"),
             opts=child,
         )

@@ -11,7 +11,7 @@ from cache.catalog import CATALOG, Catalog
 from infra import cost
 from infra.baseline import Baseline, BaselineArgs
 from infra.dashboard import Dashboard, DashboardArgs
-from infra.encryption import Key, KeyArgs, operations_statements
+from infra.encryption import Key, KeyArgs, used_by_alarms, used_by_logs
 from infra.monitoring import CacheAlarms, CacheAlarmsArgs, Notifications, NotificationsArgs
 from infra.network import Network, NetworkArgs
 from infra.policies import Policies, PoliciesArgs
@@ -36,10 +36,10 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
             region,
             account_id,
             protect=settings.protect_data,
-            statements=operations_statements(region, account_id),
+            statements=(used_by_logs(region, account_id), used_by_alarms(account_id)),
         ),
     )
-    network = Network("network", NetworkArgs(settings, operations_key.arn))
+    network = Network("network", NetworkArgs(settings, account_id, operations_key.arn))
     cache = Valkey(
         "cache",
         ValkeyArgs(
@@ -91,6 +91,7 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
         "metric_namespace": names.metric_namespace,
         "alarm_topic_arns": [topic_arn] if region == GLOBAL_REGION else [topic_arn, global_topic_arn],
         "static_site_url": site.url,
+        "static_site_domain": site.domain,
         "static_bucket": site.bucket_name,
         "distribution_id": site.distribution_id,
         "dashboard_name": dashboard.name,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PRODUCTION: Final = "prod"
 # Of one cluster; up to 500 when AWS is asked: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Shards.html
 MAX_NODES: Final = 90
+# RFC 1918: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html recommends these.
+PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 
 class Breach(NamedTuple):
@@ -104,12 +106,16 @@ def _network(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
         if subnets:
             yield Breach(("vpcId",), None, "subnetIds need the VPC that they are in.")
         try:
-            cidr = ipaddress.ip_network(settings.vpc_cidr)
+            cidr = ipaddress.IPv4Network(settings.vpc_cidr)
         except ValueError as error:
             yield Breach(("vpcCidr",), settings.vpc_cidr, f"{error}; it must look like 10.40.0.0/16.")
             return
-        if cidr.version != 4 or not cidr.is_private or not 16 <= cidr.prefixlen <= 24:
-            yield Breach(("vpcCidr",), settings.vpc_cidr, "it must be a private IPv4 range from /16 to /24.")
+        if not any(map(cidr.subnet_of, PRIVATE)) or not 16 <= cidr.prefixlen <= 24:
+            yield Breach(
+                ("vpcCidr",),
+                settings.vpc_cidr,
+                f"it must be a private IPv4 range from /16 to /24, in {', '.join(map(str, PRIVATE))}.",
+            )
         return
     if "vpcCidr" in given:
         yield Breach(

@@ -33,9 +33,13 @@ class StaticSiteArgs:
 
 
 class StaticSite(pulumi.ComponentResource):
-    """`url`, `bucket_name` and `distribution_id`. Files below `assets/` must have names with a fingerprint."""
+    """`url`, `bucket_name` and `distribution_id`. Files below `assets/` must have names with a fingerprint.
+
+    `domain` is CloudFront's own name for it, which records of the stack's own names have to lead to.
+    """
 
     url: pulumi.Output[str]
+    domain: pulumi.Output[str]
     bucket_name: pulumi.Output[str]
     distribution_id: pulumi.Output[str]
 
@@ -95,12 +99,18 @@ class StaticSite(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[logs.policy]),
         )
         self._deliver_logs(name, settings, distribution, logs, child)
+        self.domain = distribution.domain_name
         self.url = pulumi.Output.format(
-            "https://{0}", settings.domain_names[0] if settings.domain_names else distribution.domain_name
+            "https://{0}", settings.domain_names[0] if settings.domain_names else self.domain
         )
         self.bucket_name, self.distribution_id = site.id, distribution.id
         self.register_outputs(
-            {"url": self.url, "bucket_name": self.bucket_name, "distribution_id": self.distribution_id}
+            {
+                "url": self.url,
+                "domain": self.domain,
+                "bucket_name": self.bucket_name,
+                "distribution_id": self.distribution_id,
+            }
         )
 
     def _distribution(

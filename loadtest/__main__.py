@@ -8,8 +8,7 @@ import signal
 import sys
 from typing import Final
 
-from loadtest.commands.options import EXIT_CODES
-from loadtest.errors import ExitCode, LoadTestError
+from loadtest.errors import EXIT_CODES, ExitCode, LoadTestError
 from local.errors import LocalError
 
 # One module of loadtest.commands each, imported only when it is asked for: `plan` needs neither server nor plots.
@@ -25,6 +24,19 @@ COMMANDS: Final = {
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+        return int(options.run(options))
+    except (LoadTestError, LocalError) as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return int(getattr(error, "exit_code", ExitCode.ERROR))
+    except KeyboardInterrupt:
+        print("loadtest: interrupted; the server is stopped and no report was written.", file=sys.stderr)
+        return int(ExitCode.ERROR)
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__, epilog=EXIT_CODES)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
@@ -33,16 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             command = importlib.import_module(f"loadtest.commands.{name}")
             command.add_options(subparser)
             subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return int(options.run(options))
-    except (LoadTestError, LocalError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
-        return int(getattr(error, "exit_code", ExitCode.ERROR))
-    except KeyboardInterrupt:
-        print("loadtest: interrupted; the server is stopped and no report was written.", file=sys.stderr)
-        return int(ExitCode.ERROR)
+    return parser
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ def junit(result: Result, judgement: Judgement) -> str:
     judged = [row for row in judgement.rows if row.verdict]
     for row in judged:
         case = ElementTree.SubElement(suite, "testcase", classname="loadtest.hit_rate", name=row.name)
-        said = (
-            f"{texts.percent(row.measured)} ({texts.interval(row)}), target {texts.percent(row.target, 0)}. {row.note}"
-        )
+        said = f"{texts.percent(row.measured)} ({texts.interval(row)}), target {texts.target(row.target)}. {row.note}"
         _outcome(case, row.verdict, said.strip())
     for node in judgement.sizing:
         if node.node_type == result.scenario.node_type:
@@ -59,7 +57,7 @@ def markdown(result: Result, judgement: Judgement) -> str:
     ]
     for row in judgement.rows:
         cells = (
-            *(row.name, texts.percent(row.target, 0), texts.percent(row.measured), texts.interval(row)),
+            *(row.name, texts.target(row.target), texts.percent(row.measured), texts.interval(row)),
             *(texts.percent(row.predicted), f"{row.lookups:,}", f"**{row.verdict}**" if row.verdict else "not judged"),
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -174,16 +174,19 @@ class Outcome:
         self._misses = 0
 
     def watched(self, flow: Flow[Any]) -> Flow[Any]:
-        answer: Any = None
+        go_on, answer = flow.send, None
         while True:
             try:
-                step = flow.send(answer)
+                step = go_on(answer)
             except StopIteration as end:
                 return end.value
             if isinstance(step, Send):
                 # The first time: later ones ask again for what is waited for.
                 self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
-            answer = yield step
+            try:
+                go_on, answer = flow.send, (yield step)
+            except BaseException as error:  # noqa: BLE001 - the flow cleans up, and raises it again
+                go_on, answer = flow.throw, error
             if isinstance(answer, Unavailable):
                 self._misses = len(self._call.jobs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -14,6 +15,12 @@ class ExitCode(IntEnum):
     TARGET_MISSED = 3
     DOES_NOT_FIT = 4
     UNDECIDED = 5
+
+
+EXIT_CODES: Final = (
+    "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a hit-rate target missed; 4 the data does not fit "
+    "the scenario's node type; 5 too few samples for a verdict, or the asked rate was not reached"
+)
 
 
 class LoadTestError(Exception):

@@ -84,7 +84,7 @@ def _hit_rates(result: LiveResult) -> str:
     rows = [
         (
             escape(name),
-            texts.percent(target, 0),
+            texts.target(target),
             _rate(*result.hits[name]),
             *(_rate(*step.hits.get(name, (0, 0))) for step in result.steps),
         )

@@ -52,7 +52,10 @@ def run(
             receiver, sender = context.Pipe(duplex=False)
             arguments = (sender, scenario, seed, layout, Share(index, processes))
             process = context.Process(target=_drive, args=arguments, daemon=True)
+            # Inherited: the first process decides at Ctrl-C, and ends the others.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             sender.close()
             others.append((process, receiver))
         result = virtual.run(scenario, seed=seed, layout=layout, share=Share(0, processes), progress=progress)
@@ -68,7 +71,6 @@ def run(
 
 
 def _drive(sender: Connection, scenario: Scenario, seed: int, layout: str, share: Share) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and ends this one
     try:
         result = virtual.run(scenario, seed=seed, layout=layout, share=share)
     except (LoadTestError, LocalError) as error:

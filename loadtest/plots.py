@@ -105,11 +105,12 @@ def _mark_faults(axis: Any, result: Result) -> None:
         end = (result.ran_s if fault.until_s is None else fault.until_s) / DAY_S
         axis.axvspan(begin, max(end, begin), facecolor="0.85", zorder=0)
         axis.axvline(begin, color=GREY, linewidth=1)
+        above = sum(other.at_s == fault.at_s for other in result.faults[: number - 1])
         axis.annotate(
             f"{number}",
             (begin, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(2, -9),
+            xytext=(2, -9 - 10 * above),
             textcoords="offset points",
             fontsize=9,
             fontweight="bold",

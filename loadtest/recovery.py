@@ -10,7 +10,6 @@ from loadtest.scenarios import HOUR_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loadtest.counts import TypeCounts
     from loadtest.faults import Fault
     from loadtest.result import Result
 
@@ -38,24 +37,35 @@ class Dip:
 
 def dips(result: Result) -> list[Dip]:
     """The dips that are larger than `NEAR`, in the order of their faults."""
-    ends = [*(fault.at_s for fault in result.faults[1:]), result.ran_s]  # the next fault's dip is its own
     found = []
-    for fault, end_s in zip(result.faults, ends, strict=False):
-        for name, counted in result.counts.types.items():
-            needed = MIN_EVENTS * (result.scenario.list_length if name == "match" else 1)
-            found.append(_dip(fault, end_s, name, counted, needed))
+    for fault in result.faults:
+        for name in result.counts.types:
+            around = _around(result, fault, name)
+            found.append(around and _dip(fault, name, *around))
     return [dip for dip in found if dip]
 
 
-def _dip(fault: Fault, end_s: int, name: str, counted: TypeCounts, needed: int) -> Dip | None:
-    hours = counted.by(minutes=60)
+def untold(result: Result, fault: Fault) -> list[str]:
+    """Cache types with too few lookups before the fault, or behind it, to tell what it did."""
+    return [name for name in result.counts.types if _around(result, fault, name) is None]
+
+
+def _around(result: Result, fault: Fault, name: str) -> tuple[float, list[tuple[int, float]]] | None:
+    """The hit rate before a fault, and those of the windows behind it, up to the next one's; None for too few lookups.
+
+    Faults of one instant have the same windows.
+    """
+    hours = result.counts.types[name].by(minutes=60)
+    needed = MIN_EVENTS * (result.scenario.list_length if name == "match" else 1)
+    end_s = min((later.at_s for later in result.faults if later.at_s > fault.at_s), default=result.ran_s)
     begins, ends = fault.at_s // HOUR_S, -(-end_s // HOUR_S)
     hits = sum(hits for hour, (hits, _) in hours.items() if hour < begins)
     lookups = sum(lookups for hour, (_, lookups) in hours.items() if hour < begins)
     windows = list(_windows({hour: tally for hour, tally in hours.items() if begins <= hour < ends}, needed))
-    if lookups < needed or not windows:
-        return None
-    before = hits / lookups
+    return (hits / lookups, windows) if lookups >= needed and windows else None
+
+
+def _dip(fault: Fault, name: str, before: float, windows: list[tuple[int, float]]) -> Dip | None:
     lowest_end, lowest = min(windows, key=lambda window: window[1])
     if lowest >= before - NEAR:
         return None

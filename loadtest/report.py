@@ -97,7 +97,7 @@ def _verdict_table(judgement: Judgement) -> str:
         (
             escape(row.name),
             f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",
-            texts.percent(row.target, 0),
+            texts.target(row.target),
             texts.percent(row.measured),
             texts.interval(row),
             texts.percent(row.predicted),

@@ -49,7 +49,8 @@ def table(*columns: str) -> Table:
     """An empty table; columns whose name ends with a colon hold numbers."""
     empty = Table(box=None, pad_edge=False)
     for name in columns:
-        empty.add_column(name.removesuffix(":"), justify="right" if name.endswith(":") else "left")
+        # Folded where it is narrow: a figure that is cut short is a wrong one.
+        empty.add_column(name.removesuffix(":"), justify="right" if name.endswith(":") else "left", overflow="fold")
     return empty
 
 
@@ -83,7 +84,7 @@ def verdict_table(rows: list[Row]) -> Table:
     for row in rows:
         filled.add_row(
             row.name,
-            texts.percent(row.target, 0),
+            texts.target(row.target),
             texts.percent(row.measured),
             texts.interval(row),
             texts.percent(row.predicted),

@@ -19,6 +19,11 @@ def percent(rate: float | None, digits: int = 2) -> str:
     return "–" if rate is None else f"{100 * rate:.{digits}f} %"
 
 
+def target(rate: float) -> str:
+    """With all its digits: 99.5 % is neither 99 nor 100."""
+    return f"{100 * rate:g} %"
+
+
 def interval(row: Row) -> str:
     return "–" if row.ci_low is None else f"{percent(row.ci_low)} – {percent(row.ci_high)}"
 
@@ -73,7 +78,10 @@ def fault_lines(result: Result) -> list[str]:
     for fault in result.faults:
         lasted = "" if fault.until_s is None else f" to {days(fault.until_s)}" if fault.until_s > fault.at_s else ""
         felt = [dip for dip in dips if (dip.fault, dip.at_s) == (str(fault), fault.at_s)]
-        lines.append(f"{fault} at {days(fault.at_s)}{lasted}: " + ("; ".join(map(_dip_text, felt)) or "no dip") + ".")
+        effects = [_dip_text(dip) for dip in felt]
+        if untold := recovery.untold(result, fault):
+            effects.append(f"too few lookups before or behind it to tell: {', '.join(untold)}")
+        lines.append(f"{fault} at {days(fault.at_s)}{lasted}: {'; '.join(effects) or 'no dip'}.")
     return lines
 
 

@@ -154,6 +154,11 @@ def as_json(result: Result, judgement: Judgement, versions: dict[str, str]) -> d
         },
         "assumptions": {
             name: getattr(result.scenario, name) for name in result.scenario.__slots__ if name not in ("name", "title")
+        }
+        # The catalogue's too: a run that is compared with this one may have another.
+        | {
+            "ttl_s": {each.name: each.ttl_s for each in result.scenario.catalog},
+            "targets": {each.name: each.target_hit_rate for each in result.scenario.catalog},
         },
         "versions": versions,
     }

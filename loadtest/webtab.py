@@ -45,7 +45,7 @@ class HitRates:
 
     def rows(self) -> list[dict[str, str]]:
         """Targets first, then the whole run, then its stretches from the newest on."""
-        targets = {each.name: texts.percent(each.target_hit_rate, 0) for each in self.catalog}
+        targets = {each.name: texts.target(each.target_hit_rate) for each in self.catalog}
         whole = {name: _rate(*self._last.get(name, (0, 0))) for name in self.catalog.names()}
         return [{"time": "target"} | targets, {"time": "since the start"} | whole, *reversed(self._rows)]
 

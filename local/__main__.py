@@ -60,8 +60,7 @@ def _parser() -> argparse.ArgumentParser:
             "--stack",
             required=name != "rehearse",
             default="prod",
-            help="a stack with a Pulumi.<stack>.yaml"
-            + (", without cluster mode (default: prod)" if name == "rehearse" else ""),
+            help="a stack with a Pulumi.<stack>.yaml" + (" (default: prod)" if name == "rehearse" else ""),
         )
         command.add_argument(
             "--state", type=Path, metavar="DIR", help="the state folder (default: .local/<stack> in the checkout)"

@@ -7,10 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import yaml
-
 from local import commands
-from local.errors import LocalError, UsageError
+from local.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,17 +27,14 @@ def rehearse(workspace: Workspace, *, keep: bool, report: Path, locust: Sequence
     The stationary start is the warming: it writes what weeks of traffic and of the hourly warming would have left.
     `locust` are further options of Locust's. With `keep` the stack stays up, whatever came out.
     """
-    settings = yaml.safe_load(workspace.settings_file.read_text()) or {}
-    if settings.get("config", {}).get("roleferry-cache:clusterMode"):
-        raise UsageError(f"stack {workspace.stack} has cluster mode; the load test runs against one primary. Use prod.")
     try:
-        if code := commands.pulumi(workspace, "up", changes=_UNPROTECTED):
+        if commands.pulumi(workspace, "up", changes=_UNPROTECTED):
             print("local: the stack did not come up; there was no load test.", file=sys.stderr)
-            return code
+            return 1
         code = _load_test(workspace, report, locust)
     finally:
-        left = 0 if keep else commands.pulumi(workspace, "destroy", changes=_UNPROTECTED)
-    return code or left
+        left = not keep and commands.pulumi(workspace, "destroy", changes=_UNPROTECTED) != 0
+    return code or int(left)
 
 
 def _load_test(workspace: Workspace, report: Path, locust: Sequence[str]) -> int:

@@ -61,7 +61,7 @@ class ScoreFlows(Base):
         seen: dict[int, Fence] = {}
         unread = []
         for job_id in scores:
-            fence = self.fences.take(self._caller(), (user_id, job_id))
+            fence = self.fences.find(self._caller(), (user_id, job_id))
             if fence is None:
                 unread.append(job_id)
             elif isinstance(fence, Forgotten):
@@ -72,7 +72,11 @@ class ScoreFlows(Base):
             fenced = yield from self._fence(user_id, unread, None)
             self.stats.dropped(self.catalog.match.name, len(unread) - len(fenced))
             seen |= fenced
-        return (yield from self._write_scores(user_id, scores, seen))
+        is_stored = yield from self._write_scores(user_id, scores, seen)
+        if is_stored:
+            for job_id in scores:
+                self.fences.stored(self._caller(), (user_id, job_id))
+        return is_stored
 
     def invalidate_user_matches(self, user_id: int) -> Flow[bool]:
         return (yield from self._invalidate(self._forget_scores(user_id)))

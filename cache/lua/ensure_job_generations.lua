@@ -9,7 +9,7 @@ if found.err then  -- a key of another type is replaced
 end
 local installed = {}
 for i, generation in ipairs(found) do
-  if not generation then
+  if not generation or #generation ~= #ARGV[1] then  -- foreign bytes would match no score's stamp, ever
     installed[#installed + 1] = ARGV[i + 1]
     installed[#installed + 1] = ARGV[1]
     found[i] = ARGV[1]

@@ -9,7 +9,7 @@
 --   ARGV[5] MessagePack of [field, value, ...]
 -- Reply: 0 refused (after one read of the key), else written after that many reads.
 local key = KEYS[1]
-if redis.call('HGET', key, 'g') ~= ARGV[1] then return 0 end
+if redis.pcall('HGET', key, 'g') ~= ARGV[1] then return 0 end  -- a key of another type has none
 
 local function is_newer(value)
   local format = string.byte(value)

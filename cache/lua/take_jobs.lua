@@ -5,13 +5,18 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ends = string.format('%.0f', now + ARGV[2])
-local found = redis.call('HMGET', KEYS[1], unpack(ARGV, 3))
+local found = redis.pcall('HMGET', KEYS[1], unpack(ARGV, 3))
+if found.err then  -- a key of another type is replaced
+  redis.call('UNLINK', KEYS[1])
+  found = {}
+  for i = 3, #ARGV do found[i - 2] = false end
+end
 local taken, words = {}, {}
 for i, lease in ipairs(found) do
   local token, until_ms = nil, 0
   if lease then
     token = string.sub(lease, 1, #ARGV[1])
-    until_ms = tonumber(string.sub(lease, #ARGV[1] + 1))
+    until_ms = tonumber(string.sub(lease, #ARGV[1] + 1)) or 0  -- foreign bytes are nobody's lease
   end
   taken[i] = (token == ARGV[1] or until_ms <= now) and 1 or 0
   if taken[i] == 1 then

@@ -24,7 +24,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Translation:
-    """How one resource type is made. `calls` are in the order in which they are sent.
+    """How one resource type is made. `calls` are in the order in which they are sent; `{KeyId}` and `{VpcId}` in one
+    stand for what AWS answered to the one before, which the sender puts in.
 
     `names` are the API's parameters by property, where they are known one by one. A change of what is in `replaces`
     makes a new resource; so does a lower version in `replaces_if_lower`.
@@ -63,6 +64,7 @@ def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
+TAGS: Final = {"tags": ("Tags", tag_list)}
 # Properties that only the provider reads, for all types.
 _PROVIDERS_OWN: Final = frozenset({"region", "forceDestroy", "applyImmediately", "deletionWindowInDays"})
 
@@ -79,6 +81,28 @@ def renamed(inputs: Inputs, table: Table, *, elsewhere: frozenset[str]) -> dict[
         name, convert = entry if isinstance(entry, tuple) else (entry, _same)
         parameters[name] = convert(value)
     return parameters
+
+
+def renaming(
+    service: str,
+    operation: str,
+    table: Table,
+    *,
+    replaces: str,
+    update: str | None,
+    fixed: Inputs | None = None,
+    then: Callable[[Inputs], list[Call]] | None = None,
+    elsewhere: str = "",
+    replaces_if_lower: str = "",
+) -> Translation:
+    """One call with renamed properties, `fixed` parameters beside them, and further calls for what is `elsewhere`."""
+
+    def calls(inputs: Inputs) -> list[Call]:
+        parameters = {**renamed(inputs, table, elsewhere=frozenset(elsewhere.split())), **(fixed or {})}
+        return [Call(service, operation, parameters), *(then(inputs) if then else [])]
+
+    names = {key: entry if isinstance(entry, str) else entry[0] for key, entry in table.items()}
+    return Translation(calls, frozenset(replaces.split()), update, names, frozenset(replaces_if_lower.split()))
 
 
 def _same(value: Any) -> Any:

@@ -12,11 +12,6 @@ from loadtest.errors import ScenarioError
 if TYPE_CHECKING:
     from loadtest.scenarios import Scenario
 
-EXIT_CODES = (
-    "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a hit-rate target missed; 4 the data does not fit "
-    "the scenario's node type; 5 too few samples for a verdict, or the asked rate was not reached"
-)
-
 
 def scenario(parser: argparse.ArgumentParser, *, with_users: bool = True) -> None:
     add = parser.add_argument

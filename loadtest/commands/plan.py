@@ -11,7 +11,7 @@ from loadtest import planning, scenarios, terminal
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode
 from loadtest.planning import duration
-from loadtest.texts import megabytes, percent
+from loadtest.texts import megabytes, percent, target
 
 if TYPE_CHECKING:
     import argparse
@@ -81,7 +81,7 @@ def _rows(plan: Plan) -> Table:
     table = terminal.table("cache type", "target:", "predicted:", "entries:", "memory:", "target", "smallest change")
     for row in plan.rows:
         table.add_row(
-            *(row.name, percent(row.target, 0), percent(row.predicted), f"{row.entries:,.0f}"),
+            *(row.name, target(row.target), percent(row.predicted), f"{row.entries:,.0f}"),
             *(megabytes(row.memory_bytes), "met" if row.meets_target else "[bold red]missed", row.change or ""),
         )
     return table

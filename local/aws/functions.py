@@ -25,7 +25,8 @@ def _region(arguments: Mapping[str, Any], region: str) -> dict[str, Any]:
 def _zones(arguments: Mapping[str, Any], region: str) -> dict[str, Any]:
     if arguments.get("state", "available") != "available":
         return {"groupNames": [], "id": region, "names": [], "region": region, "zoneIds": []}
-    zones = RegionsAndZonesBackend.zones.get(region, [])
+    excluded = arguments.get("excludeZoneIds", ())
+    zones = [zone for zone in RegionsAndZonesBackend.zones.get(region, []) if zone.zone_id not in excluded]
     if not zones:
         raise RefusedError(f"region {region!r} has no availability zones. Set aws:region to one of AWS's.")
     return {

@@ -6,7 +6,8 @@ whose slots move; a model says what may be read, and who may compute.
 
 Everything that is cached carries the version of the origin that it was computed from. When an invalidation or a write
 has returned True, the versions of before are too old for every read that begins later, of any service; when it has
-returned False, for every later read of the same service.
+returned False, for every later read of the same service. A service that keeps values near may be behind what others
+have changed, for as long as it trusts a link that tells nothing; never behind what it has changed itself.
 
 Where no server is in trouble, nothing is computed by two at a time, unless it was invalidated or written meanwhile.
 """
@@ -32,6 +33,7 @@ import redis
 from cache import CATALOG, commands, keys
 from cache.breaker import Breaker
 from cache.catalog import DAY, HOUR, MINUTE
+from cache.near import PREFIXES
 from cache.slots import slot_of
 from local.cluster import ValkeyCluster
 from local.errors import LocalError
@@ -51,6 +53,13 @@ WORKERS: Final = 6
 SLOWEST_COMPUTE_S: Final = 0.004
 FAILING: Final = 0.1
 BREAKER_PAUSE_S: Final = 0.01
+# A fifth of what they are: in half a second a run would be half over.
+NEAR_TRUSTED_S: Final = 0.1
+NEAR_TIMES: Final[dict[str, Any]] = {
+    "TRUSTED_S": NEAR_TRUSTED_S,
+    "PING_EVERY_S": 0.04,
+    "RETRY_EVERY_S": BREAKER_PAUSE_S,
+}
 # Over a part of a score's TTL and over all of it, over a company's and over that of preferences.
 LEAPS_S: Final = (13 * HOUR, 25 * HOUR, 31 * DAY)
 SLACK_S: Final = 10 * MINUTE  # so long a compute may take on a busy machine
@@ -61,7 +70,8 @@ FAULTS: Final = (
     *("empty", "empty", "freeze", "restart", "pass_time", "pass_time"),
 )
 FAULTS_OF_A_CLUSTER: Final = (*("evict_generation", "evict_jobs", "move") * 3, "empty", "freeze")
-_EVERYWHERE: Final = -1
+# A link that breaks every other moment keeps nothing near for long enough to be old.
+GENTLE: Final = ("evict_generation",) * 60
 
 
 class StaleReadError(AssertionError):
@@ -82,7 +92,8 @@ class Origin:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._versions: dict[Hashable, int] = defaultdict(int)
-        self._floors: dict[tuple[int, Hashable], int] = defaultdict(int)
+        self._own_floors: dict[tuple[int, Hashable], int] = defaultdict(int)
+        self._floors: dict[Hashable, list[tuple[float, int]]] = defaultdict(list)  # since when, which version
 
     def version(self, thing: Hashable) -> int:
         with self._lock:
@@ -93,14 +104,19 @@ class Origin:
             self._versions[thing] += 1
             return self._versions[thing]
 
-    def is_too_old(self, thing: Hashable, version: int, service: int = _EVERYWHERE) -> None:
-        """All below this version, for all services or for one."""
+    def is_too_old(self, thing: Hashable, version: int, service: int, *, everywhere: bool) -> None:
+        """All below this version, for all services or for this one."""
         with self._lock:
-            self._floors[service, thing] = max(self._floors[service, thing], version)
+            self._own_floors[service, thing] = max(self._own_floors[service, thing], version)
+            if everywhere:
+                self._floors[thing].append((time.monotonic(), version))
 
-    def floor(self, thing: Hashable, service: int) -> int:
+    def floor(self, thing: Hashable, service: int, *, behind_s: float) -> int:
+        """The oldest version that `service` may read, which is at most so far behind what others have changed."""
         with self._lock:
-            return max(self._floors[service, thing], self._floors[_EVERYWHERE, thing])
+            seen_until = time.monotonic() - behind_s
+            seen = (version for since, version in self._floors[thing] if since <= seen_until)
+            return max(self._own_floors[service, thing], *seen, 0)
 
 
 class RunningClock:
@@ -168,11 +184,18 @@ class Model:
 
     The sequence of operations is the seed's, their timing is not. `faults` are names of those that happen, each as
     often as it is named; without any, computes are checked as well: the deadline of an operation and the life of a
-    lease must then be so long that a busy machine does not end them.
+    lease must then be so long that a busy machine does not end them. With `near` all services but one keep what they
+    read near, too.
     """
 
     def __init__(
-        self, server: Valkey | ValkeyCluster, *, seed: int, layout: str, faults: Sequence[str] | None = None
+        self,
+        server: Valkey | ValkeyCluster,
+        *,
+        seed: int,
+        layout: str,
+        faults: Sequence[str] | None = None,
+        near: bool = False,
     ) -> None:
         self._seed = seed
         self._origin = Origin()
@@ -181,16 +204,21 @@ class Model:
         is_cluster = isinstance(server, ValkeyCluster)
         port = server.primaries[0].port if isinstance(server, ValkeyCluster) else server.port
         self._raw: Any = ClusterClient(port) if is_cluster else redis.Redis(port=port)
-        self._fault_names = (FAULTS_OF_A_CLUSTER if is_cluster else FAULTS) if faults is None else faults
+        of_place = (*(FAULTS_OF_A_CLUSTER if is_cluster else FAULTS), *(GENTLE if near else ()))
+        self._fault_names = of_place if faults is None else faults
         patience_s = 0.5 if self._fault_names else 60
         self._clock = RunningClock()
         self._turn = threading.Condition()
         self._in_flight = 0
         self._is_time_passing = False
         options = {"layout": layout, "patience_s": patience_s, "cluster": is_cluster, "clock": self._clock}
+        nears = [PREFIXES if near else (), PREFIXES if near else (), ()]
         # A run lasts a second or two: behind an open breaker it would pass without the server.
         with mock.patch("cache.client.Breaker", partial(Breaker, pause_s=BREAKER_PAUSE_S)):
-            self._services = [make_service(shell, server.url, **options) for shell in (*SHELLS, SHELLS[0])]
+            self._services = [
+                make_service(shell, server.url, near=types, **options)
+                for shell, types in zip((*SHELLS, SHELLS[0]), nears, strict=True)
+            ]
         # Only `save=` orders the writers of a database; others must do it themselves.
         self._company_writer = [threading.Lock() for _ in COMPANIES]
         self._saved: dict[int, int] = {}
@@ -201,6 +229,12 @@ class Model:
 
     def run(self, steps: int) -> None:
         """Raises StaleReadError, or whatever a call raised."""
+        with mock.patch.multiple("cache.tracking", **NEAR_TIMES):
+            self._run(steps)
+        if self.error is not None:
+            raise self.error
+
+    def _run(self, steps: int) -> None:
         self._left = steps
         workers = [threading.Thread(target=self._work, args=(number,)) for number in range(WORKERS)]
         for worker in workers:
@@ -213,10 +247,9 @@ class Model:
                 getattr(self, f"_{fault}")(rng)
                 self.done[fault] += 1
         for service in self._services:
+            self.done["near_hits"] += sum(service.stats.counts(name).near_hits for name in PREFIXES)
             service.close()
         self._raw.close()
-        if self.error is not None:
-            raise self.error
 
     def _work(self, number: int) -> None:
         rng = random.Random(self._seed * 1000 + number)
@@ -292,8 +325,8 @@ class Model:
         }
 
     def _score_floors(self, user: int, jobs: list[int], service: int) -> dict[int, dict[str, int]]:
-        of_user = self._origin.floor(("user", user), service)
-        return {job: {"user": of_user, "job": self._origin.floor(("job", job), service)} for job in jobs}
+        of_user = self._floor(("user", user), service)
+        return {job: {"user": of_user, "job": self._floor(("job", job), service)} for job in jobs}
 
     def _check_scores(self, scores: dict[int, dict[str, int]], floors: dict[int, dict[str, int]]) -> None:
         for job, score in scores.items():
@@ -306,20 +339,20 @@ class Model:
         version = self._origin.change(("user", user))
         with self._computes.changing(_scores_of(user)):
             done = self._services[service].invalidate_user_matches(user)
-        self._origin.is_too_old(("user", user), version, _EVERYWHERE if done else service)
+        self._origin.is_too_old(("user", user), version, service, everywhere=done)
 
     def _change_job(self, rng: random.Random, service: int) -> None:
         job = rng.choice(JOBS)
         version = self._origin.change(("job", job))
         done = self._services[service].invalidate_job_matches(job)
-        self._origin.is_too_old(("job", job), version, _EVERYWHERE if done else service)
+        self._origin.is_too_old(("job", job), version, service, everywhere=done)
 
     # -- single values -----------------------------------------------------------------------------------------
 
     def _company(self, rng: random.Random, service: int) -> None:
         company = rng.choice(COMPANIES)
         thing = ("company", company)
-        floor = self._origin.floor(thing, service)
+        floor = self._floor(thing, service)
         pause = self._pause(rng)
         changes = self._computes.changes(thing)
 
@@ -339,7 +372,7 @@ class Model:
         with self._company_writer[company], self._computes.changing([thing]):
             version = self._origin.change(thing)
             done = self._services[service].set_company_enrichment(company, self._dated(version))
-            self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
+            self._origin.is_too_old(thing, version, service, everywhere=done)
 
     def _invalidate_company(self, rng: random.Random, service: int) -> None:
         company = rng.choice(COMPANIES)
@@ -347,12 +380,12 @@ class Model:
         with self._company_writer[company], self._computes.changing([thing]):
             version = self._origin.change(thing)
             done = self._services[service].invalidate_company(company)
-            self._origin.is_too_old(thing, version, _EVERYWHERE if done else service)
+            self._origin.is_too_old(thing, version, service, everywhere=done)
 
     def _preferences(self, rng: random.Random, service: int) -> None:
         user = rng.choice(USERS)
         thing = ("preferences", user)
-        floor = self._origin.floor(thing, service)
+        floor = self._floor(thing, service)
         pause = self._pause(rng)
         changes = self._computes.changes(thing)
 
@@ -383,7 +416,7 @@ class Model:
 
         with self._computes.changing([("preferences", user), *_scores_of(user)]):
             done = self._services[service].update_ijp(user, self._dated(name), save=save)
-        self._origin.is_too_old(("preferences", user), order[0], _EVERYWHERE if done else service)
+        self._origin.is_too_old(("preferences", user), order[0], service, everywhere=done)
 
     def _computing(self, things: Mapping[Hashable, int]) -> AbstractContextManager[None]:
         return self._computes.computing(things, alone=not self._fault_names)
@@ -398,6 +431,10 @@ class Model:
                 raise OriginError
 
         return pause
+
+    def _floor(self, thing: Hashable, service: int) -> int:
+        behind_s = NEAR_TRUSTED_S if self._services[service].near is not None else 0
+        return self._origin.floor(thing, service, behind_s=behind_s)
 
     def _check(self, what: str, version: int, floor: int) -> None:
         if version < floor:
@@ -461,6 +498,9 @@ class Model:
             self._turn.wait_for(lambda: not self._in_flight)
             self._clock.offset_s += rng.choice(LEAPS_S)
             self._server.set_offset(self._clock.offset_s)
+            for service in self._services:
+                if service.near is not None:
+                    service.near.forget_all()  # its own time, of which 5 seconds would do, does not move
             self._is_time_passing = False
             self._turn.notify_all()
 
@@ -510,10 +550,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     places: tuple[Callable[[], Valkey | ValkeyCluster], ...] = (one_server, ValkeyCluster)
-    for place, layout in product(places, LAYOUTS):
-        name = f"{place.__name__}, layout {layout}, seed {options.seed}"
+    for place, layout, near in product(places, LAYOUTS, (False, True)):
+        name = f"{place.__name__}, layout {layout}{', near' if near else ''}, seed {options.seed}"
         with place() as server:
-            model = Model(server, seed=options.seed, layout=layout)
+            model = Model(server, seed=options.seed, layout=layout, near=near)
             try:
                 model.run(options.steps)
             except StaleReadError as error:

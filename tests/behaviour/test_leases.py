@@ -315,6 +315,21 @@ def test_an_asyncio_service_works_in_forked_children(app_url: str, place: str, r
     assert asyncio.run(value()) == 1
 
 
+def test_an_asyncio_service_that_another_event_loop_used_may_be_closed(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """In a process of its own: nobody closes the sockets of an event loop that has ended."""
+    program = f"""
+import asyncio, cache
+service = cache.AsyncCacheService.from_url({app_url!r}, cluster={place == "cluster"})
+asyncio.run(service.end_session(1))
+asyncio.run(service.close())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 async def _one() -> int:
     return 1
 

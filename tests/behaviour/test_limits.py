@@ -120,3 +120,25 @@ def test_callers_wait_for_a_connection(connect: Callable[..., Any], raw: redis.R
 
     assert [caller.result() for caller in callers] == ["cached"] * 20
     until(lambda: [client["name"] for client in raw.client_list()].count("roleferry-cache") == 1)
+
+
+def test_where_the_system_gives_no_threads_pages_are_computed_and_the_cache_is_used_again_once_it_does(
+    connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread._target.__module__.startswith("cache."):  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    service = connect(near={"ijp"})
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(threading.Thread, "start", refuse)
+        for company in range(3):
+            assert service.get_company_enrichment(company, lambda: "computed") == "computed"
+            assert service.get_ijp(company, lambda: "loaded") == "loaded"
+
+    until(lambda: service.set_company_enrichment(COMPANY, "cached"))
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") == "cached"
+    until(lambda: service.get_ijp(0, lambda: "loaded") == "loaded" and service.stats.counts("ijp").near_hits)

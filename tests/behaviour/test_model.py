@@ -48,16 +48,17 @@ def run(
     steps: int = STEPS,
     place: Callable[[], Valkey | ValkeyCluster] = one_server,
     faults: Sequence[str] | None = None,
+    near: bool = False,
 ) -> Model:
     with place() as server:
-        model = Model(server, seed=seed, layout=layout, faults=faults)
+        model = Model(server, seed=seed, layout=layout, faults=faults, near=near)
         model.run(steps)
     return model
 
 
-def run_until_seen(layout: str, faults: Sequence[str]) -> None:
+def run_until_seen(layout: str, faults: Sequence[str], *, near: bool = False) -> None:
     for seed in range(30):  # the first will do as a rule
-        run(layout, seed, faults=faults)
+        run(layout, seed, faults=faults, near=near)
 
 
 @pytest.mark.parametrize(("place", "seed"), [(one_server, 1), (one_server, 2), (ValkeyCluster, 1)])
@@ -65,6 +66,15 @@ def test_nothing_stale_is_ever_read(layout: str, place: Callable[[], Valkey | Va
     model = run(layout, seed, place=place)
 
     assert model.done["_match_scores"] > STEPS / 10
+
+
+@pytest.mark.parametrize("place", [one_server, ValkeyCluster])
+def test_nothing_near_is_older_than_its_link_may_be_silent(
+    layout: str, place: Callable[[], Valkey | ValkeyCluster]
+) -> None:
+    model = run(layout, seed=3, place=place, near=True)
+
+    assert model.done["near_hits"]
 
 
 @PATIENT
@@ -97,14 +107,14 @@ def plain_write_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scores_without_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     text = commands.SCRIPTS[commands._HASH["fill_scores"]]
-    guard = "if redis.call('HGET', key, 'g') ~= ARGV[1] then return 0 end"
+    guard = "if redis.pcall('HGET', key, 'g') ~= ARGV[1] then return 0 end"
     assert guard in text
     monkeypatch.setitem(commands.SCRIPTS, "mutated", text.replace(guard, ""))
     monkeypatch.setitem(commands._HASH, "fill_scores", "mutated")
 
 
 def plain_set_without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fences, "take", lambda fences, caller, pair: None)
+    monkeypatch.setattr(Fences, "find", lambda fences, caller, pair: None)
 
 
 @PATIENT
@@ -126,6 +136,16 @@ def test_the_model_sees_a_guard_that_is_missing(
 
     with pytest.raises(StaleReadError):
         run_until_seen(layout, faults=["evict_jobs"])
+
+
+@PATIENT
+@pytest.mark.parametrize("layout", ["hash"])
+def test_the_model_sees_near_caches_that_are_told_nothing(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    track = commands.track
+    monkeypatch.setattr(commands, "track", lambda prefixes: track(["unrelated:"]))
+
+    with pytest.raises(StaleReadError):
+        run_until_seen(layout, faults=["evict_generation"], near=True)
 
 
 @PATIENT

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cache
-from cache import codec
+from cache import CATALOG, codec
 from cache.layouts import MAX_SCORES_PER_USER
+from cache.testing import MovableClock
+from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import redis
 
-    from tests.behaviour.services import Threads
+    from tests.behaviour.services import Started, Threads
 
 USER, OTHER_USER = 1234, 77
 JOB, OTHER_JOB = 5678, 5679
@@ -110,7 +112,8 @@ def test_a_plain_set_after_a_missed_get_that_an_invalidation_overtook_is_not_ser
     assert one.get_match_score(USER, JOB) is None
     assert other.invalidate_user_matches(USER) if what == "user" else other.invalidate_job_matches(JOB)
 
-    one.set_match_score(USER, JOB, {"score": 1})
+    if not one.set_match_score(USER, JOB, {"score": 1}):
+        assert not one.set_match_score(USER, JOB, {"score": 1})  # trying again makes it no fresher
 
     assert other.get_match_score(USER, JOB) is None
 
@@ -141,8 +144,26 @@ def test_a_set_after_a_get_that_was_not_answered_is_refused(service: Any, raw: r
     finally:
         raw.acl_setuser("app", enabled=True, commands=["+hmget", "+mget"])
 
-    assert not service.set_match_score(USER, JOB, PACKED)
+    for _ in range(2):
+        assert not service.set_match_score(USER, JOB, PACKED)
     assert service.get_match_score(USER, JOB) is None
+
+
+def test_a_set_that_the_server_did_not_take_is_as_late_when_it_is_tried_again(
+    connect: Callable[..., Any], raw: redis.Redis
+) -> None:
+    one, other = connect(), connect()
+    assert one.get_match_score(USER, JOB) is None
+    raw.acl_setuser("app", enabled=True, commands=["-evalsha", "-set"])
+    try:
+        assert not one.set_match_score(USER, JOB, PACKED)
+    finally:
+        raw.acl_setuser("app", enabled=True, commands=["+evalsha", "+set"])
+    assert other.invalidate_user_matches(USER)
+
+    one.set_match_score(USER, JOB, PACKED)
+
+    assert other.get_match_score(USER, JOB) is None
 
 
 def test_a_write_behind_its_fence_is_not_served(connect: Callable[..., Any]) -> None:
@@ -156,6 +177,34 @@ def test_a_write_behind_its_fence_is_not_served(connect: Callable[..., Any]) -> 
     assert other.invalidate_user_matches(USER)
     one.set_match_scores(USER, dict.fromkeys(MANY_JOBS, PACKED), fence=fence)
     assert one.get_match_scores(USER, MANY_JOBS) == {}
+
+
+@pytest.mark.parametrize("writer", [0, 1])
+def test_clocks_that_differ_shift_an_expiry_and_nothing_else(
+    connect: Callable[..., Any], threads: Threads, writer: int
+) -> None:
+    clocks = [MovableClock(1_790_000_000), MovableClock(1_790_000_002)]
+    services = [connect(clock=clock) for clock in clocks]
+    one, other = services[writer], services[1 - writer]
+    waiting: list[Started] = []
+
+    def compute(jobs: list[int]) -> dict[int, dict[str, Any]]:
+        waiting.append(threads.start(other.match_scores, USER, [JOB], lambda jobs: {JOB: {"score": "twice"}}))
+        until(lambda: other.stats.counts("match").waits)
+        assert other.invalidate_job_matches(OTHER_JOB)
+        return dict.fromkeys(jobs, PACKED)
+
+    one.match_scores(USER, [JOB, OTHER_JOB], compute)
+
+    assert waiting[0].result() == {JOB: PACKED}
+    for service in services:
+        assert service.get_match_scores(USER, [JOB, OTHER_JOB]) == {JOB: PACKED}
+    for clock in clocks:
+        clock.advance(CATALOG.match.ttl_s - 3)
+    assert [service.get_match_score(USER, JOB) for service in services] == [PACKED, PACKED]
+    for clock in clocks:
+        clock.advance(5)
+    assert [service.get_match_score(USER, JOB) for service in services] == [None, None]
 
 
 def test_a_lost_generation_is_a_miss_never_a_match(service: Any, raw: redis.Redis, layout: str) -> None:
@@ -226,6 +275,42 @@ def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redi
 
     assert service.get_match_score(USER, JOB) == PACKED
     assert service.stats.counts("match").hits == 1
+
+
+@pytest.mark.parametrize("foreign", [b"", b"too long for one"])
+@pytest.mark.parametrize("type_", ["string", "hash", "list"])
+@pytest.mark.parametrize("key", [f"match:{USER}", "job:generations", f"lock:{{match:{USER}}}"])
+def test_foreign_bytes_in_generations_and_leases_are_replaced(
+    service: Any, raw: Any, key: str, type_: str, foreign: bytes
+) -> None:
+    """Nobody waits for them, nothing is raised, and the next list is a hit."""
+    if type_ == "string":
+        raw.set(key, foreign)
+    elif type_ == "hash":
+        raw.hset(key, mapping=dict.fromkeys(["g", *MANY_JOBS], foreign))
+    else:
+        raw.rpush(key, foreign)
+
+    for _ in range(2):
+        scores = service.match_scores(USER, MANY_JOBS, lambda jobs: dict.fromkeys(jobs, PACKED))
+        assert scores == dict.fromkeys(MANY_JOBS, PACKED)
+
+    counts = service.stats.counts("match")
+    assert (counts.hits, counts.waits) == (len(MANY_JOBS), 0)
+
+
+def test_a_key_that_the_other_layout_takes_over_in_the_middle_of_a_compute_refuses_the_write(
+    connect: Callable[..., Any], layout: str
+) -> None:
+    """As in a deployment that changes the layout."""
+    one, other = connect(), connect(layout={"hash": "keys", "keys": "hash"}[layout])
+
+    def compute(jobs: list[int]) -> dict[int, dict[str, Any]]:
+        other.set_match_scores(USER, {JOB: {"score": 1}})
+        return dict.fromkeys(jobs, PACKED)
+
+    assert one.match_scores(USER, [JOB], compute) == {JOB: PACKED}
+    assert one.get_match_score(USER, JOB) is None
 
 
 @pytest.mark.parametrize("stored", [b"", b"\x02", b"foreign", b"\x03" + b"?" * 10, b"\xff" * 40])

@@ -119,21 +119,25 @@ def test_each_caller_gets_back_what_its_own_get_saw(clock: Clock) -> None:
     fences.remember("one", PAIR, OLD)
     fences.remember("other", PAIR, NEW)
 
-    assert fences.take("other", PAIR) == NEW
-    assert fences.take("one", PAIR) == OLD
-    assert fences.take("one", PAIR) is None
+    for _ in range(2):  # a write that was not stored may be tried again
+        assert fences.find("other", PAIR) == NEW
+        assert fences.find("one", PAIR) == OLD
+
+    fences.stored("other", PAIR)
+    fences.stored("one", PAIR)
+    assert fences.find("one", PAIR) is None
 
 
 def test_a_set_by_another_thread_takes_what_was_seen_if_there_is_but_one(clock: Clock) -> None:
     fences = Fences(clock)
     fences.remember("one", PAIR, OLD)
     fences.remember("other", PAIR, OLD)
-    assert [fences.take("third", PAIR), fences.take("third", PAIR)] == [OLD, OLD]
+    assert [fences.find("third", PAIR), fences.find("third", PAIR)] == [OLD, OLD]
 
     fences.remember("other", PAIR, NEW)
-    assert fences.take("third", PAIR) is FORGOTTEN
-    assert fences.take("other", PAIR) == NEW
-    assert fences.take("one", PAIR) == OLD
+    assert fences.find("third", PAIR) is FORGOTTEN
+    assert fences.find("other", PAIR) == NEW
+    assert fences.find("one", PAIR) == OLD
 
 
 def test_a_get_without_a_set_does_not_stand_in_the_way_for_ever(clock: Clock) -> None:
@@ -141,7 +145,8 @@ def test_a_get_without_a_set_does_not_stand_in_the_way_for_ever(clock: Clock) ->
     fences.remember("one", PAIR, OLD)
     clock.time += FORGOTTEN_FOR_S + 1
 
-    assert fences.take("other", PAIR) is None
+    assert fences.find("other", PAIR) is None
+    assert fences.find("one", PAIR) == OLD  # its compute took long
 
 
 def test_many_callers_of_one_pair_are_bounded_and_the_first_is_refused(clock: Clock) -> None:
@@ -149,8 +154,8 @@ def test_many_callers_of_one_pair_are_bounded_and_the_first_is_refused(clock: Cl
     for caller in range(20):
         fences.remember(caller, PAIR, OLD)
 
-    assert fences.take(0, PAIR) is FORGOTTEN
-    assert fences.take(19, PAIR) == OLD
+    assert fences.find(0, PAIR) is FORGOTTEN
+    assert fences.find(19, PAIR) == OLD
 
 
 def test_what_was_forgotten_for_want_of_room_is_refused(clock: Clock) -> None:
@@ -158,11 +163,11 @@ def test_what_was_forgotten_for_want_of_room_is_refused(clock: Clock) -> None:
     for job in range(20):
         fences.remember("one", (1, job), OLD)
 
-    assert [fences.take("one", (1, job)) for job in range(20)] == [FORGOTTEN] * 10 + [OLD] * 10
-    assert fences.take("one", (1, 99)) is None
+    assert [fences.find("one", (1, job)) for job in range(20)] == [FORGOTTEN] * 10 + [OLD] * 10
+    assert fences.find("one", (1, 99)) is None
 
     for _ in range(2):  # one set of marks takes over from the other
         clock.time += FORGOTTEN_FOR_S + 1
         for user in random.Random(7).sample(range(1_000), 11):
             fences.remember("one", (user, 0), OLD)
-    assert fences.take("one", (1, 3)) is None
+    assert fences.find("one", (1, 3)) is None

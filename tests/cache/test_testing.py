@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cache.testing import TestServer, async_off, off
+from tests.behaviour.services import Threads
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture
+def threads() -> Threads:
+    return Threads()
 
 
 @pytest.fixture
@@ -69,6 +75,18 @@ def test_a_server_in_trouble_is_a_miss_until_it_is_back(server: TestServer, trou
 
         until(is_hit)
         assert values[-1] == expected
+
+
+def test_servers_that_start_at_the_same_time_do_not_meet(threads: Threads) -> None:
+    def own_size() -> Any:
+        with TestServer() as server, server.client() as client:
+            client.set("mine", "here")
+            server.start()
+            return client.dbsize()
+
+    started = [threads.start(own_size) for _ in range(6)]
+
+    assert [each.result() for each in started] == [0] * 6
 
 
 def test_the_asyncio_service_is_the_same(server: TestServer) -> None:

@@ -34,7 +34,7 @@ STACKS = ("prod", "scale-up", "scale-out")
 EVERY_OPTION: Final[dict[str, Any]] = {
     "aws:region": "eu-west-1",
     "applicationSecurityGroupIds": ["sg-0123456789abcdef0"],
-    "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
+    "alarmSubscriptions": {"ops": {"protocol": "email", "endpoint": "ops@roleferry.com"}},
     "domainNames": ["static.roleferry.com"],
     "certificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
     "hstsScope": "preload",

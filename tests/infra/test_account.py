@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 APPLICATION = "sg-0123456789abcdef0"
 ASKED = {
     "applicationSecurityGroupIds": [APPLICATION],
-    "alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}],
+    "alarmSubscriptions": {"ops": {"protocol": "email", "endpoint": "ops@roleferry.com"}},
 }
 
 

@@ -32,6 +32,7 @@ OUTPUTS = {
     "cache_endpoint", "reader_endpoint", "port", "cluster_mode", "replication_group_id", "app_user_name",
     "operator_user_name", "load_test_user_name", "region", "app_policy_arn", "operator_policy_arn", "vpc_id",
     "subnet_ids", "cache_security_group_id", "metric_namespace", "alarm_topic_arns", "static_site_url",
+    "static_site_domain",
     "static_bucket", "distribution_id", "dashboard_name", "monthly_cost_usd",
 }  # fmt: skip
 # What AWS gives no tags for, or what is a part of something that has them.
@@ -98,10 +99,10 @@ def test_everything_is_tagged(declared: Declared) -> None:
         assert set(tags) == {"Application", "Environment", "ManagedBy", "Name", "Owner"}, resource.urn
 
 
-def test_what_holds_data_is_protected_where_the_stack_says_so(declared: Declared) -> None:
+def test_what_cannot_be_made_anew_is_protected_where_the_stack_says_so(declared: Declared) -> None:
     protected = {resource.name for resource in declared.resources if resource.protect}
 
-    held = {"cache", "static-files", "static-logs", "data", "operations"}
+    held = {"cache", "network", "static-files", "static-logs", "data", "operations"}
     assert protected == (held if declared.settings.protect_data else set())
     for bucket in declared.of("Bucket"):
         assert bucket.inputs["forceDestroy"] is not declared.settings.protect_data
@@ -224,7 +225,8 @@ def test_topic_is_encrypted_and_only_alarms_publish(declared: Declared) -> None:
 
 
 def test_subscriptions_come_from_the_settings() -> None:
-    declared = stack.declare("prod", {"alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@roleferry.com"}]})
+    mail = {"protocol": "email", "endpoint": "ops@roleferry.com"}
+    declared = stack.declare("prod", {"alarmSubscriptions": {"ops": mail}})
 
     subscription = declared.one("TopicSubscription")
     assert subscription.inputs["endpoint"] == "ops@roleferry.com"
@@ -237,6 +239,8 @@ def test_outside_us_east_1_cloudfront_has_a_topic_and_key_there() -> None:
     assert {topic.inputs["region"] for topic in declared.of("Topic")} == {"eu-west-1", "us-east-1"}
     assert len(declared.outputs["alarm_topic_arns"]) == 2
     assert {key.inputs["region"] for key in declared.of("aws:kms/key:Key")} == {"eu-west-1", "us-east-1"}
+    there = declared.one("aws:kms/key:Key", "alarms-global-key")
+    assert [statement["Sid"] for statement in statements(there)] == ["Administrators", "Alarms"], "no logs lie there"
 
 
 def test_keys_serve_only_the_services_that_need_them(declared: Declared) -> None:
@@ -267,6 +271,8 @@ def test_roles_may_do_just_their_part(declared: Declared) -> None:
     }
     assert logs["Resource"].endswith(f"/aws/lambda/{declared.settings.names.of('baseline')}:*")
     assert not [statement for policy in allowed.values() for statement in policy if "*" in statement["Action"]]
+    (trust,) = json.loads(declared.one("Role", "network-flow").inputs["assumeRolePolicy"])["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": stack.ACCOUNT}}
 
 
 def test_application_policy_is_least(declared: Declared) -> None:

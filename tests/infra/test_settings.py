@@ -25,8 +25,8 @@ def problems(stack_name: str = "prod", /, **changes: Any) -> str:
     return str(caught.value)
 
 
-def subscribed(protocol: str, endpoint: str) -> list[dict[str, str]]:
-    return [{"protocol": protocol, "endpoint": endpoint}]
+def subscribed(protocol: str, endpoint: str) -> dict[str, dict[str, str]]:
+    return {"ops": {"protocol": protocol, "endpoint": endpoint}}
 
 
 GROUP = "sg-0123456789abcdef0"
@@ -55,6 +55,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"subnetIds": ["subnet-x"], "vpcId": VPC}, "subnetIds[0] is 'subnet-x': it must look like subnet-"),
         (OWN_VPC | {"vpcCidr": "10.1.0.0/16"}, "remove one of the two"),
         ({"vpcCidr": "8.8.0.0/16"}, "must be a private IPv4 range"),
+        ({"vpcCidr": "169.254.0.0/16"}, "must be a private IPv4 range"),  # private to a link; EC2 refuses it
         ({"vpcCidr": "10.1.0.5/16"}, "has host bits set"),
         (
             {"parameterOverrides": {"maxmemory": "1gb"}},
@@ -84,7 +85,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "FLUSHALL would empty the cache of prod"),
         ({"cacheNodetype": "cache.m6g.large"}, "cacheNodetype is no setting. Known: alarmActions,"),
-        ({"alarmSubscriptions": [{"protocol": "sms", "endpoint": "+1"}]}, "alarmSubscriptions[0].protocol is 'sms'"),
+        ({"alarmSubscriptions": subscribed("sms", "+1")}, "alarmSubscriptions.ops.protocol is 'sms'"),
         ({"hitRateFloors": {"match": 101}}, "pulumi config set --stack prod --path hitRateFloors.match <value>"),
         ({"hitRateFloors": {"jobs": 70}}, "pulumi config rm --stack prod --path hitRateFloors.jobs"),
         (
@@ -103,8 +104,19 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"alarmSubscriptions": subscribed("sqs", "alarms")}, "it must look like arn:aws:sqs:"),
         ({"alarmSubscriptions": subscribed("lambda", "alarms")}, "it must look like arn:aws:lambda:"),
         (
-            {"alarmSubscriptions": [{"protocol": "email", "endpoint": "a@b.c", "name": "x"}]},
+            {"alarmSubscriptions": {"ops": {"protocol": "email", "endpoint": "a@b.c", "name": "x"}}},
             "Known: endpoint, protocol.",
+        ),
+        (
+            {"alarmSubscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}]},
+            "it must be a mapping of names to values. Set it with: pulumi config set --stack prod --path",
+        ),
+        (
+            {
+                "alarmSubscriptions": subscribed("email", "a@b.c")
+                | {"again": {"protocol": "email", "endpoint": "a@b.c"}}
+            },
+            "ops and again are the same protocol and endpoint",
         ),
     ],
 )
@@ -117,11 +129,11 @@ def test_bad_value_is_told_with_key_value_and_what_is_allowed(changes: dict[str,
 
 def test_an_endpoint_is_not_shown() -> None:
     for endpoint in ("https://user:hunter2 @x", ["hunter2"]):
-        text = problems(alarmSubscriptions=[{"protocol": "https", "endpoint": endpoint}])
+        text = problems(alarmSubscriptions={"ops": {"protocol": "https", "endpoint": endpoint}})
 
-        assert "alarmSubscriptions[0].endpoint is wrong" in text
+        assert "alarmSubscriptions.ops.endpoint is wrong" in text
         assert "hunter2" not in text
-    assert "hunter2" not in problems(alarmSubscriptions='[{"endpoint": "hunter2"')
+    assert "hunter2" not in problems(alarmSubscriptions='{"ops": {"endpoint": "hunter2"')
     good = settings.read(
         "prod",
         stack.configuration("prod")
@@ -212,7 +224,8 @@ config:
   aws:region: us-east-1
   roleferry-cache:cacheNodeType: cache.m6g.large
   roleferry-cache:alarmSubscriptions:
-    - {protocol: https, endpoint: {secure: "v1:cipher"}}
+    page: {protocol: https, endpoint: {secure: "v1:cipher"}}
+    call: {protocol: https, endpoint: {secure: "v1:cipher"}}
 """
 
 
@@ -220,8 +233,11 @@ def test_an_encrypted_endpoint_is_a_placeholder_without_pulumi(tmp_path: Path) -
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(ENCRYPTED)
 
-    (subscription,) = settings.from_file(file).alarm_subscriptions
-    assert subscription.endpoint == "placeholder"
+    subscriptions = settings.from_file(file).alarm_subscriptions
+    assert {name: told.endpoint for name, told in subscriptions.items()} == {
+        "page": "placeholder",
+        "call": "placeholder",
+    }
 
 
 def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path) -> None:

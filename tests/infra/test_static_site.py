@@ -80,6 +80,7 @@ def test_own_domain_brings_its_certificate_and_tls() -> None:
     assert distribution["aliases"] == ["static.roleferry.com"]
     assert distribution["webAclId"] == web_acl
     assert declared.outputs["static_site_url"] == "https://static.roleferry.com"
+    assert declared.outputs["static_site_domain"] == "d111111abcdef8.cloudfront.net", "what the name has to lead to"
 
 
 def test_buckets_have_no_access_lists_and_are_encrypted(declared: Declared) -> None:

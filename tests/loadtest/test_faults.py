@@ -71,6 +71,25 @@ def test_a_flush_shows_as_a_dip_of_what_lives_long() -> None:
     assert "flush at day 1.00: " in texts.fault_lines(result)[0]
 
 
+def test_faults_of_one_instant_have_the_same_dips() -> None:
+    result = run("flush@1d", "storm@1d")
+
+    flush, storm = (
+        [dip.cache_type for dip in recovery.dips(result) if dip.fault == name] for name in ("flush", "storm")
+    )
+    assert flush == storm
+    assert {"company", "ijp"} <= set(flush)
+
+
+def test_a_fault_with_too_few_lookups_before_it_is_not_told_to_be_harmless() -> None:
+    result = run("flush@1h")
+
+    assert recovery.dips(result) == []
+    assert texts.fault_lines(result) == [
+        "flush at day 0.04: too few lookups before or behind it to tell: match, company, ijp, session."
+    ]
+
+
 def test_without_warming_the_hit_rate_falls_and_comes_back() -> None:
     result = run("warming-stopped@12h+24h")
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from loadtest import comparing, intervals, report, scenarios, verdict, virtual
+from loadtest import comparing, intervals, report, scenarios, terminal, verdict, virtual
 from loadtest.__main__ import main
 from tests.loadtest.test_live import live_result, step
 
@@ -24,7 +26,7 @@ SMALL = scenarios.load("small").changed(users=400, days=2)
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return virtual.run(SMALL.changed(targets={"match": 0.99}), seed=1)
+    return virtual.run(SMALL.changed(targets={"match": 0.985}), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,13 @@ def folder(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def document(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
     return found
+
+
+def test_assumptions_hold_every_ttl_and_target(folder: Path) -> None:
+    assumptions = document(folder)["assumptions"]
+
+    assert assumptions["ttl_s"] == {"match": 86_400, "company": 2_592_000, "ijp": 2_592_000, "session": 900}
+    assert assumptions["targets"] == {"match": 0.985, "company": 0.9, "ijp": 0.95, "session": 0.99}
 
 
 def test_junit_has_a_case_for_each_target(folder: Path) -> None:
@@ -54,9 +63,19 @@ def test_the_summary_says_what_failed(folder: Path) -> None:
     summary = (folder / "summary.md").read_text()
 
     assert summary.startswith("## Hit rates: ")
-    assert "| match | 99 % | " in summary
+    assert "| match | 98.5 % | " in summary
     assert "**FAIL**" in summary
     assert "Misses cost " in summary
+
+
+def test_a_narrow_terminal_shows_every_digit(result: Result) -> None:
+    judged = verdict.judge(result).rows
+
+    console = Console(width=60, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(terminal.verdict_table(judged))
+
+    assert "…" not in shown.get()
 
 
 def test_the_report_shows_cost_and_projection(folder: Path) -> None:

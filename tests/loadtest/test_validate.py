@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -10,14 +12,15 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from loadtest import intervals, parallel, scenarios, theory, virtual
+from loadtest import driver, intervals, parallel, scenarios, theory, virtual
 from loadtest.__main__ import main
 from loadtest.errors import LoadTestError
+from loadtest.traffic import CacheCall, Call
 
 if TYPE_CHECKING:
     from loadtest.result import Result
@@ -78,6 +81,22 @@ def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ctrl_c_is_left_to_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = virtual.run
+
+    def interrupted(*arguments: Any, **options: Any) -> Result:
+        for process in multiprocessing.active_children():
+            assert process.pid
+            os.kill(process.pid, signal.SIGINT)  # while it is still loading modules
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(virtual, "run", interrupted)
+
+    result = parallel.run(SMALL.changed(users=50, days=1), seed=1)
+
+    assert result.ran_s == 86_400
 
 
 def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:
@@ -257,6 +276,42 @@ virtual._Driver.run = interrupted
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
 sys.exit(main(["validate", "--scenario", "small", "--users", "100", "--days", "1"]))
 """
+
+
+def test_ctrl_c_before_the_first_step_is_one_sentence_too(tmp_path: Path) -> None:
+    run = python("-c", _INTERRUPTED_WHILE_IMPORTING, cwd=tmp_path)
+
+    assert run.returncode == 1
+    assert run.stderr == "loadtest: interrupted; the server is stopped and no report was written.\n"
+
+
+_INTERRUPTED_WHILE_IMPORTING = """
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "redis":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
+sys.argv[1:] = ["validate"]
+runpy.run_module("loadtest", run_name="__main__")
+"""
+
+
+def test_a_list_view_that_is_interrupted_ends_its_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python warns of a flow that is dropped with its leases, and a warning fails a test."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with driver.server_at(driver.START_EPOCH_S) as (clock, pipeline):
+        run = driver.Driver(SMALL, None, 1, "hash", clock, pipeline)
+        monkeypatch.setattr(run.origins, "scores", interrupted)
+
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run([run.task(CacheCall(Call.MATCH_SCORES, 1234, jobs=(5678, 5679)))])
+
+        gc.collect()
 
 
 def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:

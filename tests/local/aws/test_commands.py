@@ -39,9 +39,9 @@ class Machine:
         self.state = folder / "state"
         commands = folder / "bin"
         commands.mkdir()
-        script = commands / "pulumi"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "{self.log}" "$@"\n')
-        script.chmod(0o700)
+        self.pulumi = commands / "pulumi"
+        self.pulumi.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "{self.log}" "$@"\n')
+        self.pulumi.chmod(0o700)
         self.environment = {
             **os.environ,
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
@@ -130,6 +130,27 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     with pytest.raises(redis.ConnectionError):
         nobody.ping()
     nobody.close()
+
+
+def test_a_cluster_is_rehearsed_and_goes(machine: Machine, tmp_path: Path) -> None:
+    short = ("-u", "40", "-r", "40", "-t", "2s")
+    report = ("--report", str(tmp_path / "report"))
+
+    rehearsed = machine.local("rehearse", "--stack", "scale-out", *report, "--", *short, check=5)
+
+    assert "cluster of 3 shards" in rehearsed.stdout
+    assert "40 of the scenario's 1000 users took part" in rehearsed.stdout
+    assert not machine.state.exists()
+
+
+def test_a_stack_that_does_not_come_up_is_no_verdict_of_the_load_test(machine: Machine) -> None:
+    """Pulumi has exit codes of its own, and 5 would mean too few samples."""
+    machine.pulumi.write_text("#!/bin/sh\nexit 5\n")
+
+    rehearsed = machine.local("rehearse", "--stack", "scale-up", check=1)
+
+    assert "the stack did not come up; there was no load test." in rehearsed.stderr
+    assert not machine.state.exists()
 
 
 def run_the_page(machine: Machine, keys: dict[str, str]) -> None:
@@ -243,7 +264,6 @@ def test_without_the_command_line_it_says_where_to_get_it(machine: Machine) -> N
     [
         (("up", "--stack", "prd"), 2, "stack 'prd' has no Pulumi.prd.yaml. Known: prod, scale-out, scale-up."),
         (("outputs", "--stack", "prod"), 1, "is not up here. Run: python -m local up --stack prod"),
-        (("rehearse", "--stack", "scale-out"), 2, "stack scale-out has cluster mode"),
     ],
 )
 def test_wrong_usage_is_one_sentence(arguments: tuple[str, ...], code: int, told: str, machine: Machine) -> None:
@@ -264,7 +284,10 @@ def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
                 "config": {
                     "aws:region": "us-east-1",
                     "roleferry-cache:owner": {"secure": "v1:cipher"},
-                    "roleferry-cache:alarmSubscriptions": [{"protocol": "email", "endpoint": {"secure": "v1:cipher"}}],
+                    "roleferry-cache:alarmSubscriptions": {
+                        "ops": {"protocol": "email", "endpoint": {"secure": "v1:cipher"}}
+                    },
+                    "roleferry-cache:domainNames": [{"secure": "v1:cipher"}],
                 },
             }
         )
@@ -273,7 +296,11 @@ def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
 
     named = workspace.prepare()
 
-    assert named == ["roleferry-cache:alarmSubscriptions[0].endpoint", "roleferry-cache:owner"]
+    assert named == [
+        "roleferry-cache:alarmSubscriptions.ops.endpoint",
+        "roleferry-cache:domainNames[0]",
+        "roleferry-cache:owner",
+    ]
     copy = yaml.safe_load((workspace.project / "Pulumi.dev.yaml").read_text())
     assert copy["config"]["roleferry-cache:owner"] == "placeholder"
     assert copy.keys() == {"config"}

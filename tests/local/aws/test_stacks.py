@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 import redis
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
 from cache import CacheService
 from cache.elasticache import IamCredentials
@@ -168,6 +169,27 @@ def test_every_setting_is_taken_and_a_network_of_ones_own(
     assert engine.refresh() == {}
 
 
+def test_subnets_lie_where_the_nodes_are_offered_and_stay_there(
+    local_aws: LocalAws, engine_of: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zones(*ids: str) -> None:
+        made = [Zone(f"us-east-1{id_[-1]}", "us-east-1", id_) for id_ in ids]
+        monkeypatch.setitem(RegionsAndZonesBackend.zones, "us-east-1", made)
+
+    def subnets() -> set[str]:
+        return {state.inputs["availabilityZone"] for state in engine.state.values() if state.type.endswith(":Subnet")}
+
+    engine = engine_of("prod")
+    zones("use1-az3", "use1-az4", "use1-az5", "use1-az6")
+    engine.up()
+
+    assert subnets() == {"us-east-1" + number for number in "45"}
+    zones("use1-az5", "use1-az6")  # one is away
+    engine.up()
+    assert engine.steps == []
+    assert subnets() == {"us-east-1" + number for number in "45"}
+
+
 def assert_servers_are_as_declared(aws: LocalAws, declared: Declared) -> None:
     usable = declared.settings.node.usable_bytes
     with administrator(aws) as client:
@@ -263,6 +285,18 @@ def test_the_application_is_let_in_by_its_own_groups(prod_is_up: tuple[LocalAws,
     assert engine.refresh() == {}
     engine.up({"applicationSecurityGroupIds": ["sg-0bbbbbbb"]})
     assert let_in(aws, engine, "us-east-1") == {("sg-0bbbbbbb", 6379)}
+
+
+def test_who_stays_subscribed_is_told_when_another_goes(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    first, second = ({"protocol": "https", "endpoint": f"https://{name}.example"} for name in ("first", "second"))
+    engine.up({"alarmSubscriptions": {"first": first, "second": second}})
+
+    engine.up({"alarmSubscriptions": {"second": second}})
+
+    told = aws.client("sns").list_subscriptions()["Subscriptions"]
+    assert [subscription["Endpoint"] for subscription in told] == [second["endpoint"]]
+    assert engine.refresh() == {}
 
 
 def test_what_cannot_change_in_place_is_replaced(prod_is_up: tuple[LocalAws, Engine]) -> None:
