@@ -60,7 +60,9 @@ def test_a_caller_s_key_has_its_lease_in_its_own_slot_or_is_refused(key: str) ->
     assert key in lease
 
 
-@pytest.mark.parametrize("key", ["", "a{b", "a}b{", "a{}b", "{a}{b}", "{a}", "{match:1}", 7, None, "report:\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "key", ["", "a{b", "a}b{", "a{}b", "{a}{b}", "{a}", "{match:1}", 7, None, "report:\ud800"], ids=repr
+)
 def test_a_key_whose_slot_is_unclear_is_refused(key: Any) -> None:
     with pytest.raises(cache.InvalidKeyError):
         keys.generic(key)
