@@ -151,7 +151,7 @@ class ValueFlows(Base):
         begin: tuple[Command, ...] = (commands.force_lease(lease, token, LEASE_MS),)
         if not keeps_old:
             begin = (*begin, commands.delete(key))
-        store = (commands.fill(key, lease, token, value, ttl_s),)
+        store: tuple[Command, ...] = (commands.fill(key, lease, token, value, ttl_s),)
         is_stored = False
         try:
             replies: list[Reply] | Unavailable = []

@@ -14,6 +14,7 @@ from cache.metrics import AccessLog, Publisher
 from loadtest import accesslog, faults, planning, scenarios
 from loadtest.__main__ import COMMANDS, main
 from local.valkey import Valkey
+from tests.loadtest.logs import groups
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/loadtest.md").read_text()
@@ -83,11 +84,11 @@ def test_what_the_library_records_is_replayed(tmp_path: Path) -> None:
         cache.close()
     log = accesslog.AccessLog(file)
 
-    groups = list(log.groups())
+    logged = groups(log)
 
     assert log.malformed == 0, log.examples
-    assert groups[0].items == [5678, 5679]
-    assert [(group.cache_type, group.operation) for group in groups] == [
+    assert logged[0].items == [5678, 5679]
+    assert [(group.cache_type, group.operation) for group in logged] == [
         *(("match", "get"), ("session", "start"), ("session", "get"), ("ijp", "update"), ("ijp", "get")),
         *(("company", "get"), ("match", "set"), ("match", "invalidate"), ("match", "invalidate")),
         *(("company", "invalidate"), ("session", "end")),

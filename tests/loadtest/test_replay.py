@@ -6,7 +6,6 @@ import gzip
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import zstandard
 
@@ -20,6 +19,7 @@ from loadtest.loglines import Group
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Behaviour, Call, Platform
 from loadtest.virtual import instants
+from tests.loadtest.logs import groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,17 +44,6 @@ def write(folder: Path, text: str, name: str = "log.csv") -> Path:
     file = folder / name
     file.write_text(text)
     return file
-
-
-def groups(log: Path | AccessLog, **options: object) -> list[Group]:
-    if not isinstance(log, AccessLog):
-        log = AccessLog(log, **options)  # type: ignore[arg-type]
-    return [
-        view
-        for calls in log.calls()
-        for group in calls.groups(np.arange(len(calls.first)))
-        for view in loglines.list_views(group)
-    ]
 
 
 def recorded() -> Iterable[str]:

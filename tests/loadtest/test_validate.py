@@ -84,20 +84,17 @@ def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_ctrl_c_is_left_to_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = virtual.run
-
-    def interrupted(*arguments: Any, **options: Any) -> Result:
-        for process in multiprocessing.active_children():
-            assert process.pid
-            os.kill(process.pid, signal.SIGINT)  # while it is still loading modules
-        return whole(*arguments, **options)
-
-    monkeypatch.setattr(virtual, "run", interrupted)
-
-    result = parallel.run(SMALL.changed(users=50, days=1), seed=1)
+def test_ctrl_c_is_left_to_the_first_process() -> None:
+    result = parallel.run(_interrupting)
 
     assert result.ran_s == 86_400
+
+
+def _interrupting(**options: Any) -> Result:
+    for process in multiprocessing.active_children():
+        assert process.pid
+        os.kill(process.pid, signal.SIGINT)  # while it is still loading modules
+    return virtual.run(SMALL.changed(users=50, days=1), seed=1, **options)
 
 
 def test_deleting_keys_at_their_deadlines_gives_the_same_hits(result: Result) -> None:

@@ -12,6 +12,7 @@ from cache.metrics import AccessLog, Report
 from cache.metrics import access_log as module
 from loadtest import accesslog
 from tests.conftest import START
+from tests.loadtest.logs import groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +159,7 @@ def test_the_load_test_reads_what_was_logged(cache: CacheService, tmp_path: Path
 
     recorded = accesslog.AccessLog(tmp_path / "access.csv")
 
-    assert [(group.cache_type, group.operation, group.user, group.items) for group in recorded.groups()] == [
+    assert [(group.cache_type, group.operation, group.user, group.items) for group in groups(recorded)] == [
         ("match", "get", 1234, [1, 2]),
         ("match", "invalidate", -1, [2]),
     ]
