@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loadtest import loglines
 from loadtest.accesslog import AccessLog
-from loadtest.loglines import Group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from loadtest.loglines import Group
 
 
 def groups(log: Path | AccessLog, **options: object) -> list[Group]:
