@@ -85,7 +85,7 @@ class WarmingCounts:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Plan:
     """What one user needs: the jobs to compute, until when they hold, and the stamp's earliest expiry.
 
@@ -100,7 +100,7 @@ class _Plan:
     seen: dict[bytes, bytes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fill:
     """What was computed for one user."""
 

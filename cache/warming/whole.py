@@ -37,6 +37,8 @@ _LISTPACK_HEAD: Final = struct.Struct("<IH")
 _LISTPACK_END: Final = b"\xff"
 _STRING: Final = 0x80
 _LONGEST: Final = 63
+_HEADS: Final = [bytes([_STRING | length]) for length in range(_LONGEST + 1)]
+_ENDS: Final = [bytes([length]) for length in range(_LONGEST + 2)]  # how long what lies before it is
 _INTEGER_13_BITS: Final = 0xC0
 _INTEGERS: Final = ((0xF1, 2), (0xF2, 3), (0xF3, 4), (0xF4, 8))  # by their bytes
 
@@ -102,9 +104,19 @@ def _blank(jobs: tuple[int, ...], generations: tuple[bytes, ...], deadline: int)
 
 def _entry(content: bytes) -> bytes:
     """A field or value of up to 63 bytes; whole numbers as such, by which the server saves space."""
-    is_number = content.isdigit() and int(content) <= keys.MAX_ID and b"%d" % int(content) == content
-    entry = _integer(int(content)) if is_number else bytes([_STRING | len(content)]) + content
-    return entry + bytes([len(entry)])
+    if content.isdigit():
+        return _number(content)
+    length = len(content)
+    return _HEADS[length] + content + _ENDS[length + 1]
+
+
+@lru_cache(maxsize=1 << 14)
+def _number(digits: bytes) -> bytes:
+    """Jobs' fields, as a rule: many users have the same."""
+    number = int(digits)
+    is_exact = number <= keys.MAX_ID and b"%d" % number == digits
+    entry = _integer(number) if is_exact else _HEADS[len(digits)] + digits
+    return entry + _ENDS[len(entry)]
 
 
 def _integer(number: int) -> bytes:
