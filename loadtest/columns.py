@@ -1,6 +1,6 @@
 """Plain lines of text as arrays: where their fields are, the whole numbers, times and known words in them. Pure.
 
-A line read so costs a tenth of one that is split by itself. Whatever is not plain raises NotPlainError: the few lines
+A line read so costs a fifth of one that is split by itself. Whatever is not plain raises NotPlainError: the few lines
 around it are then read one by one.
 """
 
