@@ -46,13 +46,13 @@ PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "senio
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
 _PACKED: Final = struct.Struct(f">BI{GENERATION_BYTES}sHBBBBBI")
 PACKED_BYTES: Final = _PACKED.size
-_SCORE_START: Final = struct.Struct(">BI")
 PACKED_HEAD_BYTES: Final = _SCORE_HEAD.size
 _RECORD: Final = struct.Struct(f">{_SCORE_HEAD.size}xHBBBBBI")  # what `_PACKED` has behind its head
 _GENERATION: Final = slice(_SCORE_HEAD.size - GENERATION_BYTES, _SCORE_HEAD.size)
 _SESSION_HEAD: Final = struct.Struct(">BI")
 _fields: Final = itemgetter(*PACKED_FIELDS)
 _PERCENTAGES: Final = bytes(range(101))
+_MAX_AT: Final = 2**32 - 1
 _STANDARD: Final = b" "
 _JSON_HEAD: Final = bytes([FORMAT_JSON])
 _PACKED_HEAD: Final = bytes([FORMAT_SCORE_PACKED])
@@ -119,10 +119,7 @@ def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations:
         return None
     hundredths, percentages, times = columns
     heads = repeat(FORMAT_SCORE_PACKED), repeat(deadline), generations
-    try:
-        return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
-    except struct.error:  # an `at` beyond 32 bits
-        return None
+    return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
 
 
 def packed_columns(scores: Collection[dict[str, Json]]) -> list[bytes] | None:
@@ -134,10 +131,7 @@ def packed_columns(scores: Collection[dict[str, Json]]) -> list[bytes] | None:
     if columns is None:
         return None
     hundredths, percentages, times = columns
-    try:
-        first, last = struct.pack(f">{len(scores)}H", *hundredths), struct.pack(f">{len(scores)}I", *times)
-    except struct.error:  # an `at` beyond 32 bits
-        return None
+    first, last = struct.pack(f">{len(scores)}H", *hundredths), struct.pack(f">{len(scores)}I", *times)
     return [*(first[i::2] for i in range(2)), *percentages, *(last[i::4] for i in range(4))]
 
 
@@ -162,7 +156,7 @@ def _columns(scores: Collection[dict[str, Json]]) -> tuple[list[int], list[bytes
         packed_percentages = list(map(bytes, percentages))
         if b"".join(packed_percentages).translate(None, _PERCENTAGES):
             return None
-        if set(map(type, values)) != {float}:
+        if set(map(type, values)) != {float} or max(times) > _MAX_AT:
             return None
         hundredths = list(map(_hundredths().__getitem__, values))
         if 0 in hundredths and -1 in map(math.copysign, repeat(1), values):  # -0.0
@@ -207,7 +201,7 @@ def are_alive(values: list[bytes], now: float) -> list[bool] | None:
     """Whether each holds beyond `now`; None where not each is of format 2."""
     if _joined_packed(values) is None:
         return None
-    first_alive = _SCORE_START.pack(FORMAT_SCORE_PACKED, int(now) + 1)
+    first_alive = packed_head(int(now) + 1, bytes(GENERATION_BYTES))
     return list(map(first_alive.__le__, values))
 
 

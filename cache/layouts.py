@@ -113,9 +113,8 @@ def _judge_all(
 ) -> None:
     # Many packed scores are the common case, and worth a path of their own.
     are_judged = len(values) > 1 and _judge_together(scores, job_ids, values, generations, now)
-    if are_judged and not scores.misses:
-        return
-    scores.job_generations = _well_formed(scores.job_generations)
+    if scores.misses or not are_judged:
+        scores.job_generations = _well_formed(scores.job_generations)
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):

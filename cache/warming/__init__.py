@@ -371,7 +371,7 @@ class Warmer:
         """Writes scores beside those that are there."""
         if not fills:
             return
-        layout = self._flows.layout
+        layout, now = self._flows.layout, int(self._flows.clock.now())
         batch: list[Command] = []
         sent, lengths = [], []
         for fill in fills:
@@ -384,7 +384,7 @@ class Warmer:
                     target.generations,
                     deadline=plan.deadline,
                     ttl_s=self._flows.catalog.match.ttl_s,
-                    now=int(self._flows.clock.now()),
+                    now=now,
                     stamp=fill.stamp,
                 )
             except UncacheableError as error:
