@@ -238,12 +238,16 @@ class AsyncCacheService:
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
         """As `CacheService.run`, awaited."""
         operation = Operation()
+        is_cancelled = False
         try:
             step = next(flow)
             while True:
                 try:
-                    answer = await self.act(step, compute, operation)
+                    acting = self.act(step, compute, operation)
+                    # What cleans up happens though the caller is cancelled once more: anyio does so at each await.
+                    answer = await (asyncio.shield(acting) if is_cancelled else acting)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    is_cancelled = is_cancelled or isinstance(error, asyncio.CancelledError)
                     step = flow.throw(error)
                 else:
                     step = flow.send(answer)

@@ -136,8 +136,10 @@ class Base:
         return value, self.stats.monotonic() - began_s
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
-        replies = yield Send((commands.release(lease, token),))
-        self._leases.drop(lease, token)
+        try:
+            replies = yield Send((commands.release(lease, token),))
+        finally:  # cancelled once more, as anyio cancels each await of a scope: at least nobody renews it any more
+            self._leases.drop(lease, token)
         if not isinstance(replies, Unavailable):
             self.stats.bookkept(1)
 

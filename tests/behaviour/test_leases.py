@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 import cache
@@ -18,7 +19,7 @@ from cache.flows import LEASE_MS
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import redis
 
@@ -252,6 +253,61 @@ def test_a_cancelled_task_gives_its_lease_back(app_url: str, place: str, raw: re
     asyncio.run(scenario())
 
 
+def test_a_task_that_is_cancelled_at_each_await_gives_its_lease_back(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """As anyio does it, and so Starlette: what cleans up is cancelled too."""
+
+    async def scenario() -> None:
+        service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
+        is_computing = asyncio.Event()
+
+        async def hang(*_: Any) -> Any:
+            is_computing.set()
+            await asyncio.Event().wait()
+
+        for call in (service.get_with_lock(KEY, hang, 60), service.match_scores(1, [2], hang)):
+            is_computing.clear()
+            async with anyio.create_task_group() as group:
+                group.start_soon(_awaited, call)
+                await is_computing.wait()
+                for lease in raw.keys("lock:*"):
+                    raw.persist(lease)  # it does not end by itself
+                group.cancel_scope.cancel()
+            async with asyncio.timeout(20):
+                while raw.keys("lock:*"):
+                    await asyncio.sleep(0.01)
+        await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_lease_of_a_task_that_its_event_loop_left_behind_is_not_renewed(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """In a process of its own: nobody closes the sockets of an event loop that has ended."""
+    program = f"""
+import asyncio, gc, cache
+from tests import patient
+patient.wait_long()
+service = cache.AsyncCacheService.from_url({app_url!r}, cluster={place == "cluster"})
+loop = asyncio.new_event_loop()
+async def hang():
+    print(len(service._keeper._holds))
+    loop.stop()
+    await asyncio.Event().wait()
+task = loop.create_task(service.get_with_lock({KEY!r}, hang, 60))
+loop.run_forever()
+del task
+loop.close()
+gc.collect()
+print(len(service._keeper._holds))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "1\n0\n"
+
+
 def test_a_task_cancelled_on_its_way_leaves_a_service_that_works(app_url: str, place: str, raw: redis.Redis) -> None:
     async def scenario() -> None:
         service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster", max_connections=2)
@@ -353,6 +409,10 @@ asyncio.run(service.close())
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+async def _awaited(call: Awaitable[Any]) -> None:
+    await call
 
 
 async def _one() -> int:
