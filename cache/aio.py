@@ -39,8 +39,8 @@ T = TypeVar("T")
 class AsyncCacheService:
     """`CacheService` for asyncio: the same methods and promises, awaited; callbacks are async functions.
 
-    For one event loop at a time. What computes without awaiting keeps its lease all the same: a thread renews it. A
-    task that is cancelled gives its lease back.
+    Each event loop has connections of its own. What computes without awaiting keeps its lease all the same: a thread
+    renews it. A task that is cancelled gives its lease back.
     """
 
     def __init__(

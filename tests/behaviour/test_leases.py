@@ -411,6 +411,22 @@ asyncio.run(service.close())
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_each_event_loop_of_an_asyncio_service_keeps_its_connections(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """As under WSGI, where each thread runs a loop of its own."""
+    service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for runner in (first, second):
+            assert runner.run(service.start_session(1, "Ada"))
+        connected = raw.info("stats")["total_connections_received"]
+        for runner in (first, second, first):
+            assert runner.run(service.get_session(1)) == "Ada"
+        assert raw.info("stats")["total_connections_received"] == connected
+        for runner in (first, second):
+            runner.run(service.close())
+
+
 async def _awaited(call: Awaitable[Any]) -> None:
     await call
 
