@@ -89,12 +89,12 @@ class ScoreFlows(Base):
         key = keys.match(user_id)
         return commands.delete(key, keys.lease(key))
 
-    def will_compute_scores(self, user_id: int) -> None:
+    def will_compute_scores(self, *user_ids: int) -> None:
         """Behind the generations. Scores are computed from preferences, and what lies near may be older than these:
 
         a score computed from it would carry a newer generation than its origin, and be served for its whole TTL.
         """
-        self.forget_near(keys.ijp(user_id))
+        self.forget_near(map(keys.ijp, user_ids))
 
     def _read_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[Scores | None]:
         if not job_ids:
@@ -255,7 +255,7 @@ class ScoreFlows(Base):
             else:
                 replies = yield from in_order(writing, then)
         finally:
-            self.forget_near(keys.match(user_id))
+            self.forget_near((keys.match(user_id),))
         if isinstance(replies, Unavailable):
             self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False

@@ -119,7 +119,7 @@ class ValueFlows(Base):
         except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
             yield from self._release(lease, token)
             raise
-        self.forget_near(key)
+        self.forget_near((key,))
         if isinstance(replies, Unavailable):  # perhaps for the fill alone, as while a slot moves: nobody need wait
             self.stats.dropped(name, 1)
             yield from self._release(lease, token)
@@ -173,7 +173,7 @@ class ValueFlows(Base):
             self._leases.drop(lease, token)
         if is_stored:
             self.pending.confirmed(also_forget)
-            self.forget_near(*(str(command[1]) for command in forget))
+            self.forget_near(str(command[1]) for command in forget)
             return True
         if isinstance(replies, Unavailable):
             self.stats.dropped(name, 1)

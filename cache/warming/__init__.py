@@ -328,8 +328,7 @@ class Warmer:
         return spared
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
-        for plan in plans:
-            self._flows.will_compute_scores(plan.user)
+        self._flows.will_compute_scores(*(plan.user for plan in plans))
         computed: Mapping[int, Mapping[int, dict[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
@@ -410,7 +409,7 @@ class Warmer:
     def _written(self, batch: Sequence[Command], fills: Sequence[_Fill], counts: WarmingCounts) -> Flow[list[Reply]]:
         """The replies; none where the server did not answer."""
         replies: list[Reply] | Unavailable = yield Send(tuple(batch))
-        self._flows.forget_near(*(keys.match(fill.plan.user) for fill in fills))
+        self._flows.forget_near(keys.match(fill.plan.user) for fill in fills)
         if isinstance(replies, Unavailable):
             counts.users_unanswered += len(fills)
             return []
