@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from cache import CacheService, commands
 from cache.access import COMMANDS, acl_rules
@@ -18,8 +17,9 @@ from tests.behaviour.test_trouble import until
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
+    import redis
+
     from local.cluster import ValkeyCluster
-    from local.valkey import Valkey
     from tests.behaviour.services import Threads
 
 # Sent when a connection is made, which the counts below do not cover.
@@ -63,15 +63,15 @@ def test_each_permitted_command_is_used_and_none_is_refused(
     assert unused == (set() if is_cluster else _OF_A_CLUSTER)
 
 
+@pytest.mark.parametrize("place", ["standalone"])
 @pytest.mark.parametrize("lacking", ["get", "hset", "client|setname"])
 def test_a_right_that_is_lacking_is_told_of_with_what_to_do(
-    lacking: str, shared_server: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    lacking: str, raw: Any, port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that a script needs, and one that connecting needs."""
     monkeypatch.setattr("cache.replies._said", set())
-    with redis.Redis(port=shared_server.port) as admin:
-        admin.execute_command("ACL", "SETUSER", "less", "reset", "on", ">secret", *acl_rules(), f"-{lacking}")
-    with closing(CacheService.from_url(f"redis://less:secret@127.0.0.1:{shared_server.port}")) as service:
+    raw.execute_command("ACL", "SETUSER", "less", "reset", "on", ">secret", *acl_rules(), f"-{lacking}")
+    with closing(CacheService.from_url(f"redis://less:secret@127.0.0.1:{port}")) as service:
         assert service.get_company_enrichment(7, lambda: "computed") == "computed"
         assert service.match_scores(7, [1], lambda jobs: {1: {"s": 1}}) == {1: {"s": 1}}
 
