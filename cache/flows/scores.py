@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from cache import commands, keys, stats
@@ -10,7 +12,7 @@ from cache.fences import FORGOTTEN, Fence, Forgotten
 from cache.flows.base import LEASE_LOOK_AGAIN_S, LEASE_MS, Base, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
@@ -215,9 +217,14 @@ class ScoreFlows(Base):
 
     def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
         name = self.catalog.match.name
-        computed: Mapping[int, dict[str, Json]]
         computed, took_s = yield from self._timed(name, Compute((job_ids,)))
+        if not isinstance(computed, Mapping):
+            raise TypeError(f"compute returned a {type(computed).__name__}; it must return a dict of scores by job id.")
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
+        if len(wanted) < len(job_ids):
+            for key in computed:
+                if not isinstance(key, Integral):  # it would be taken for a score left out, each time anew
+                    raise TypeError(f"compute returned a score for {key!r}; its keys must be job ids (int).")
         self.stats.computed(name, len(wanted), took_s)
         return wanted
 

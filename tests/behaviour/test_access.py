@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from cache import commands
-from cache.access import COMMANDS
+import pytest
+
+from cache import CacheService, commands
+from cache.access import COMMANDS, acl_rules
 from cache.slots import slot_of
 from cache.warming import Warmer
 from tests.behaviour.services import LAYOUTS, make_service
@@ -14,7 +17,6 @@ from tests.behaviour.test_trouble import until
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
-    import pytest
     import redis
 
     from local.cluster import ValkeyCluster
@@ -59,6 +61,22 @@ def test_each_permitted_command_is_used_and_none_is_refused(
     assert "errorstat_NOPERM" not in raw.info("errorstats")
     unused = set(COMMANDS) - set(counts) - _HANDSHAKE
     assert unused == (set() if is_cluster else _OF_A_CLUSTER)
+
+
+@pytest.mark.parametrize("place", ["standalone"])
+@pytest.mark.parametrize("lacking", ["get", "hset", "client|setname"])
+def test_a_right_that_is_lacking_is_told_of_with_what_to_do(
+    lacking: str, raw: Any, port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that a script needs, and one that connecting needs."""
+    monkeypatch.setattr("cache.replies._said", set())
+    raw.execute_command("ACL", "SETUSER", "less", "reset", "on", ">secret", *acl_rules(), f"-{lacking}")
+    with closing(CacheService.from_url(f"redis://less:secret@127.0.0.1:{port}")) as service:
+        assert service.get_company_enrichment(7, lambda: "computed") == "computed"
+        assert service.match_scores(7, [1], lambda jobs: {1: {"s": 1}}) == {1: {"s": 1}}
+
+    assert caplog.text.count("cache.not_permitted: give the user the rules of cache.access") == 1
+    assert lacking in caplog.text
 
 
 def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:

@@ -53,6 +53,18 @@ def test_what_json_cannot_hold_is_refused_and_its_lease_is_free(service: Any) ->
     assert service.match_scores(USER, [JOB], lambda jobs: {JOB: PACKED}) == {JOB: PACKED}
 
 
+@pytest.mark.parametrize(
+    ("computed", "what"), [(None, "a NoneType"), ([PACKED], "a list"), ({str(JOB): PACKED}, "a score for '5678'")]
+)
+def test_what_a_compute_must_not_return_is_named_and_its_lease_is_free(service: Any, computed: Any, what: str) -> None:
+    """It would be taken for scores that it leaves out."""
+    with pytest.raises(TypeError, match=f"compute returned {what}"):
+        service.match_scores(USER, [JOB], lambda _: computed)
+
+    assert service.match_scores(USER, [JOB], lambda _: {JOB: PACKED, OTHER_JOB: PACKED}) == {JOB: PACKED}
+    assert service.get_match_score(USER, OTHER_JOB) is None
+
+
 def test_a_batch_computes_only_what_is_missing(service: Any) -> None:
     service.set_match_scores(USER, {job: {"score": job} for job in MANY_JOBS if job % 2})
     asked = []

@@ -89,6 +89,21 @@ def test_what_cannot_be_a_cluster_is_refused(url: str, problem: str) -> None:
         CacheService.from_url(url, cluster=True)
 
 
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+def test_an_option_that_no_connection_has_is_refused_by_name(service: Any) -> None:
+    """It would be taken for a server that is away."""
+    with pytest.raises(ValueError, match="unexpected keyword argument 'ssl_ca'"):
+        service.from_url("redis://127.0.0.1?ssl_ca=/ca.pem")
+
+
+@pytest.mark.parametrize("count", [0, -1, "5", True])
+@pytest.mark.parametrize("option", ["max_connections", "near_entries"])
+def test_a_count_that_is_none_is_refused(option: str, count: Any) -> None:
+    options = {"near": ["match"], option: count}
+    with pytest.raises(ValueError, match=f"{option} is {count!r}; it must be a whole number, at least 1"):
+        CacheService.from_url("redis://127.0.0.1", **options)
+
+
 @pytest.mark.parametrize("layout", ["list", ""])
 def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
     with pytest.raises(ValueError, match="Known: hash, keys"):
