@@ -22,18 +22,9 @@ if TYPE_CHECKING:
 
     from tests.behaviour.services import Threads
 
+LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
 KEY = f"company:{COMPANY}:enrichment"
-
-
-@pytest.fixture
-def layout() -> str:
-    return "hash"
-
-
-@pytest.fixture
-def place() -> str:
-    return "standalone"
 
 
 @pytest.fixture
