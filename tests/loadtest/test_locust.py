@@ -147,7 +147,7 @@ def test_a_wrong_scenario_is_exit_code_2() -> None:
     run = locust("redis://127.0.0.1:1", "-t", "1s", "--sessions-per-user-day", "-1")
 
     assert run.returncode == 2
-    assert "sessions_per_user_day is -1.0; it must be over 0" in run.stderr
+    assert "sessions_per_user_day is -1.0; it must be from 0.001 to 100,000" in run.stderr
 
 
 def test_a_page_s_port_in_use_is_one_sentence() -> None:

@@ -244,8 +244,8 @@ def test_too_few_samples_are_exit_code_5(tmp_path: Path, capsys: pytest.CaptureF
     ("arguments", "code", "message"),
     [
         (["--scenario", "expect"], 2, "there is no scenario 'expect'"),
-        (["--users", "0"], 2, "users is 0; it must be over 0"),
-        (["--days", "-1"], 2, "days is -1; it must be over 0"),
+        (["--users", "0"], 2, "users is 0; it must be from 1 to 1,000,000"),
+        (["--days", "-1"], 2, "days is -1; it must be from 1 to 1,000"),
         (["--seed", "-1"], 2, "--seed is -1; it must be 0 or more"),
         (["--report", "/proc/report"], 1, "cannot be written to /proc/report"),
     ],
