@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -165,11 +164,11 @@ def load(name: str, path: Path = FILE) -> Scenario:
     if name not in tables:
         raise ScenarioError(f"there is no scenario {name!r} in {path.name}. There are: {', '.join(tables)}.")
     settings = _inherited(name, tables, path)
-    known = {item.name: item for item in fields(Scenario)}
+    known = {item.name: item for item in fields(Scenario) if item.name != "name"}
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ScenarioError(f"scenario {name!r}: {', '.join(unknown)} is no setting. Known: {', '.join(known)}.")
-    missing = [key for key in known if key not in settings and key not in ("name", "ttl_s", "targets")]
+    missing = [key for key in known if key not in settings and key not in ("ttl_s", "targets")]
     if missing:
         raise ScenarioError(f"scenario {name!r} lacks {', '.join(missing)}; set it, or name a scenario in based_on.")
     for key, value in settings.items():
@@ -179,17 +178,18 @@ def load(name: str, path: Path = FILE) -> Scenario:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        return tomllib.loads(path.read_text())
+        read = tomllib.loads(path.read_text())
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of the text, its encoding, or a number of thousands of digits
         raise ScenarioError(f"{path} is not TOML: {error}.") from None
+    return {name: table for name, table in read.items() if isinstance(table, dict)}
 
 
 def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict[str, Any]:
     chain = [name]
     while base := tables[chain[-1]].get("based_on"):
-        if base not in tables or base in chain:
+        if not isinstance(base, str) or base not in tables or base in chain:
             raise ScenarioError(
                 f"scenario {chain[-1]!r} is based_on {base!r}, which is no other scenario of {path.name}."
             )
@@ -203,8 +203,8 @@ def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict
 
 def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
     wanted, described = _KINDS.get(kind, (dict, "a table of numbers"))
-    is_infinite = isinstance(value, float) and not math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, wanted) or is_infinite:
+    is_endless = isinstance(value, (int, float)) and not -_ENDLESS < value < _ENDLESS  # or no number at all
+    if isinstance(value, bool) or not isinstance(value, wanted) or is_endless:
         raise ScenarioError(f"scenario {scenario!r}: {key} is {value!r}; it must be {described}.")
     if isinstance(value, dict):
         inner = "int" if "int" in kind else "float"
@@ -212,6 +212,7 @@ def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
     return float(value) if kind == "float" else value
 
 
+_ENDLESS: Final = 1e300
 _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from loadtest.population import Population
     from loadtest.renewal import Floats
     from loadtest.scenarios import Scenario
+
+_HOUR_DAYS: Final = HOUR_S / DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,8 @@ def _warmed_misses(scenario: Scenario, rate: Floats) -> Floats:
     """Misses per visit and popular score: after a long absence, since the last hour's run, after a change."""
     mean = visit(scenario)
     away = long_absence(scenario, rate)
-    since_last_run = (scenario.vacancy_turnover_per_day + scenario.job_updates_per_day) * HOUR_S / DAY_S / 2
+    gone = scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
+    since_last_run = 1 - life(gone, _HOUR_DAYS) / _HOUR_DAYS
     return away + (1 - away) * since_last_run + mean.times_changed * mean.list_after_change
 
 

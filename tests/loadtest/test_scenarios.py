@@ -52,6 +52,9 @@ def load(tmp_path: Path, text: str, name: str = "mine") -> scenarios.Scenario:
         ("[mine.targets]\nmatches = 0.8", "'matches' is no cache type. Known: match"),
         ("[mine.ttl_s]\nmatch = 1.5", r"ttl_s\.match is 1\.5; it must be a whole number"),
         ("based = 1", "based is no setting"),
+        ("name = 'other'", "name is no setting"),
+        (f"usd_per_enrichment = {10**400}", "usd_per_enrichment is 1000.*; it must be a number"),
+        (f"users = {'9' * 5_000}", "is not TOML"),
     ],
 )
 def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -76,6 +79,7 @@ def test_every_number_has_bounds(value: float) -> None:
         {"popularity_exponent": 10.0, "popular_share": 0.0},
         {"companies": 5_000},
         {"companies": 1, "jobs": 1, "popular_jobs": 1, "list_length": 1, "popular_share": 1.0},
+        {"vacancy_turnover_per_day": 100.0, "job_updates_per_day": 100.0},
         {"preferences_page_share": 0.0, "list_page_share": 0.4, "night_share": 0.0},
     ],
 )
@@ -95,6 +99,11 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("[x")
     with pytest.raises(ScenarioError, match="is not TOML"):
         scenarios.load("expected", tmp_path / "broken.toml")
+    (tmp_path / "flat.toml").write_text("a = 5\n[b]\nbased_on = ['a']")
+    with pytest.raises(ScenarioError, match=r"there is no scenario 'a' in flat\.toml\. There are: b"):
+        scenarios.load("a", tmp_path / "flat.toml")
+    with pytest.raises(ScenarioError, match="no other scenario"):
+        scenarios.load("b", tmp_path / "flat.toml")
     (tmp_path / "circle.toml").write_text("[a]\nbased_on='b'\n[b]\nbased_on='a'")
     with pytest.raises(ScenarioError, match="no other scenario"):
         scenarios.load("a", tmp_path / "circle.toml")
