@@ -66,7 +66,7 @@ def _effects(result: Result, name: str) -> Iterator[tuple[Fault, _Around | None,
     felt: list[tuple[range, str]] = []  # the minutes of each dip, and its fault
     for fault in result.faults:
         around = _around(result, fault, name, [minutes for minutes, _ in felt])
-        dip = around and _dip(fault, name, around)
+        dip = _dip(fault, name, around) if around else None
         if dip:
             begins = fault.at_s // MINUTE_S
             amid = next((of for minutes, of in felt if minutes.start < begins and begins in minutes), None)
@@ -82,7 +82,8 @@ def _around(result: Result, fault: Fault, name: str, felt: list[range]) -> _Arou
     needed = MIN_EVENTS * (result.scenario.list_length if name == "match" else 1)
     end_s = min((later.at_s for later in result.faults if later.at_s > fault.at_s), default=result.ran_s)
     begins, ends = fault.at_s // MINUTE_S, -(-end_s // MINUTE_S)
-    before, hours = [0, 0], {}
+    before = [0, 0]
+    hours: dict[int, list[int]] = {}
     for minute, (hits, lookups) in sorted(result.counts.types[name].by_minute.items()):
         if begins <= minute < ends:
             tally = hours.setdefault((minute - begins) // _HOUR_MINUTES, [0, 0])
