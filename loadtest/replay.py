@@ -20,7 +20,7 @@ from loadtest import parallel, waves
 from loadtest.accesslog import TruncatedError
 from loadtest.driver import START_EPOCH_S, Driver, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
-from loadtest.loglines import COMPANIES, GETS, list_views
+from loadtest.loglines import IS_COMPANY, IS_GET, list_views
 from loadtest.looks import Looks
 from loadtest.pipeline import Task
 from loadtest.scenarios import DAY_S, HOUR_S
@@ -194,7 +194,7 @@ class _Replay:
     def _rows_of(self, calls: Calls) -> Integers:
         """The row that each lookup is counted for; -1 for a change."""
         _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
-        lookups = np.flatnonzero(np.isin(call, GETS))
+        lookups = np.flatnonzero(IS_GET[call])
         who, place = np.unique(np.where(user < 0, -2 - item, user)[lookups], return_inverse=True)
         rows = np.full(len(call), -1)
         rows[lookups] = np.array([self._rows.setdefault(each, len(self._rows)) for each in who.tolist()])[place]
@@ -203,7 +203,7 @@ class _Replay:
     def _mine(self, calls: Calls) -> Integers:
         """Which of the calls this process drives. Jobs are invalidated by each."""
         _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
-        is_of_company = np.isin(call, COMPANIES)
+        is_of_company = IS_COMPANY[call]
         is_of_job = (user < 0) & ~is_of_company
         share = self._driver.share
         return np.flatnonzero(is_of_job | (np.where(is_of_company, item, user) % share.of == share.index))

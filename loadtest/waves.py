@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from loadtest.loglines import CALLS, COMPANIES, GETS, SESSIONS
+from loadtest.loglines import CALLS, IS_COMPANY, IS_GET, IS_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 _COMPANY, _SESSION, _USER = range(3)
 # What a call is about; an update of the preferences removes the user's scores too.
-_KIND: Final = np.full(len(CALLS), _USER)
-_KIND[list(COMPANIES)] = _COMPANY
-_KIND[list(SESSIONS)] = _SESSION
+_KIND: Final = np.where(IS_COMPANY, _COMPANY, np.where(IS_SESSION, _SESSION, _USER))
 
 
 class Singles(NamedTuple):
@@ -52,7 +50,7 @@ def cut(calls: Calls, which: Integers, at: Integers, rows: Integers, *, not_at: 
     """
     lines, first = calls.lines, calls.first[which]
     call, user, item, size = (column[first] for column in (lines.call, lines.user, lines.item, lines.size))
-    is_get, is_company = np.isin(call, GETS), np.isin(call, COMPANIES)
+    is_get, is_company = IS_GET[call], IS_COMPANY[call]
     is_of_all = (user < 0) & ~is_company
     begins = np.concatenate([[True], (at[1:] != at[:-1]) | is_of_all[:-1]])
     starts = np.flatnonzero(begins)
@@ -63,7 +61,7 @@ def cut(calls: Calls, which: Integers, at: Integers, rows: Integers, *, not_at: 
     if len(changes):
         _leave_out_changed(is_single, changes, at, _KIND[call], np.where(is_company, item, user))
     singles = []
-    for number in GETS:
+    for number in np.flatnonzero(IS_GET).tolist():
         places = np.flatnonzero(is_single & (call == number))
         if len(places):
             cache_type = CALLS[number][0]
