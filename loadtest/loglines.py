@@ -33,12 +33,12 @@ OPERATIONS: Final = {
 # Up to here a number is a time in seconds (the year 5138), in milliseconds up to a thousand times as much.
 _SECONDS_BELOW: Final = 1e11
 # Every call that a line may be, by the number that `Lines` has for it.
-_CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
-_NUMBER_OF: Final = {call: number for number, call in enumerate(_CALLS)}
-# Consecutive lines of these are one call, if time and user are the same too.
-_LISTS: Final = (_NUMBER_OF["match", "get"], _NUMBER_OF["match", "set"])
-GETS: Final = tuple(number for number, (_, operation) in enumerate(_CALLS) if operation == "get")
-COMPANIES: Final = tuple(number for number, (cache_type, _) in enumerate(_CALLS) if cache_type == "company")
+CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
+_NUMBER_OF: Final = {call: number for number, call in enumerate(CALLS)}
+# Of each call, by its number.
+IS_GET: Final = np.array([operation == "get" for _, operation in CALLS])
+IS_COMPANY: Final = np.array([cache_type == "company" for cache_type, _ in CALLS])
+IS_SESSION: Final = np.array([cache_type == "session" for cache_type, _ in CALLS])
 # A key of the library's with its (user), (item).
 _KEYS: Final = (
     ("match", re.compile(r"match:(\d+):(\d+)")),
@@ -46,15 +46,17 @@ _KEYS: Final = (
     ("ijp", re.compile(r"ijp:(\d+)()")),
     ("session", re.compile(r"user:(\d+):session()")),
 )
+# Consecutive lines of these are one call, if time and user are the same too.
+_IS_LIST: Final = np.array([call in (("match", "get"), ("match", "set")) for call in CALLS])
 # What follows is the same for whole blocks.
 _CACHE_TYPES: Final = [name.encode() for name in OPERATIONS]
-_OPERATIONS: Final = sorted({name.encode() for _, name in _CALLS})
+_OPERATIONS: Final = sorted({name.encode() for _, name in CALLS})
 _NUMBERS: Final = np.array(
     [[_NUMBER_OF.get((name.decode(), operation.decode()), -1) for operation in _OPERATIONS] for name in _CACHE_TYPES]
 )
 # A match score has both; whoever invalidates says whose scores or which job's, and either will do.
-_NEEDS_USER: Final = np.array([call[0] != "company" and call != ("match", "invalidate") for call in _CALLS])
-_NEEDS_ITEM: Final = np.array([call[0] == "company" or call in (_CALLS[n] for n in _LISTS) for call in _CALLS])
+_NEEDS_USER: Final = np.array([call[0] != "company" and call != ("match", "invalidate") for call in CALLS])
+_NEEDS_ITEM: Final = IS_COMPANY | _IS_LIST
 # Of a key's entity: how many parts the key has, and the number of its get.
 _ENTITIES: Final = [b"match", b"company", b"user", b"ijp"]
 _PARTS: Final = np.array([3, 3, 3, 2])
@@ -96,7 +98,7 @@ class Lines(NamedTuple):
 
     def first_of_calls(self) -> Integers:
         """Where each call begins."""
-        goes_on = np.isin(self.call[1:], _LISTS)
+        goes_on = _IS_LIST[self.call[1:]]
         for column in (self.time_s, self.call, self.user):
             goes_on &= column[1:] == column[:-1]
         return np.flatnonzero(np.concatenate([[True], ~goes_on]))
@@ -115,7 +117,7 @@ class Calls(NamedTuple):
         items = lines.item.tolist()
         columns = (column[first].tolist() for column in (lines.time_s, lines.call, lines.user, lines.size))
         for time_s, call, user, size, start, stop in zip(*columns, first.tolist(), stops.tolist(), strict=True):
-            cache_type, operation = _CALLS[call]
+            cache_type, operation = CALLS[call]
             of_call = items[start:stop] if items[start] >= 0 else []
             yield Group(time_s, cache_type, operation, user, of_call, None if size < 0 else size)
 

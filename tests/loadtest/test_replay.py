@@ -94,6 +94,33 @@ def test_what_one_second_holds_is_in_flight_together_behind_changes_of_the_same(
     }
 
 
+def test_what_several_ask_for_in_one_second_is_read_once_and_counts_for_each(tmp_path: Path) -> None:
+    calls = ["session,1,,get", "ijp,1,,get", "company,,8,get", "match,1,5,get"]
+    lines = [f"{second},{call}\n" for second in (9, 10) for call in calls for _ in range(3)]
+    file = write(tmp_path, HEAD + "8,session,1,,start\n" + "".join(lines))
+
+    result = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+
+    totals = {name: counted.total() for name, counted in result.counts.types.items()}
+    assert totals == {"session": (6, 6), "ijp": (3, 6), "company": (3, 6), "match": (3, 6)}
+    assert result.stats.counts("ijp").computes == 1
+    assert result.stats.data_reads == 8
+
+
+def test_where_the_file_is_cut_into_blocks_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a change waits for it, whichever block it is read with."""
+    lines = [f"{second}{line[line.index(',') :]}\n" for second in (9, 10) for line in SAME_SECOND]
+    file = write(tmp_path, HEAD + "".join(lines))
+    whole = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+
+    for size in (30, 100, 170):
+        monkeypatch.setattr(accesslog, "_READ_BYTES", size)
+        in_blocks = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+        for name, counted in whole.counts.types.items():
+            assert in_blocks.counts.types[name].total() == counted.total()
+            assert in_blocks.stats.counts(name).misses == whole.stats.counts(name).misses
+
+
 @pytest.mark.parametrize("layout", ["hash", "keys"])
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path, layout: str) -> None:
     lines = [*(f"{line}\n" for line in SAME_SECOND), *list(recorded())[1:]]
