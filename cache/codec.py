@@ -3,8 +3,8 @@
 Every stored value starts with one byte, its format:
 
 1  JSON
-2  a match score, packed: deadline (4 bytes), job's generation (6), then the record (11)
-3  a match score as JSON: deadline (4), job's generation (6), JSON
+2  a match score, packed: deadline (4 bytes), job's generation (5), then the record (11)
+3  a match score as JSON: deadline (4), job's generation (5), JSON
 4  a session: greatest lifetime's end (4), JSON
 
 JSON that starts with a space holds what orjson would not give back (whole numbers beyond 64 bits, lone
@@ -40,7 +40,7 @@ FORMAT_SESSION: Final = 4
 NEWEST_FORMAT: Final = 4
 _FORMATS_END: Final = 32  # no format has a printable byte: text that others wrote is foreign, not newer
 
-GENERATION_BYTES: Final = 6
+GENERATION_BYTES: Final = 5
 PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "seniority", "at")
 
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
@@ -239,10 +239,6 @@ def score_head(raw: bytes) -> tuple[int, bytes] | None:
         return None
     _, deadline, generation = _SCORE_HEAD.unpack_from(raw)
     return deadline, generation
-
-
-def is_generation(raw: bytes | None) -> bool:
-    return raw is not None and len(raw) == GENERATION_BYTES
 
 
 def is_newer(raw: bytes) -> bool:

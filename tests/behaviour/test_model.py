@@ -217,7 +217,7 @@ def fail_after_losing_the_lease(shell: str, layout: str, threads: Threads) -> No
 
 def generations_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counters instead of nonces: right until one is lost and begins anew."""
-    first = b"100000"
+    first = b"10000"
     ensure, ensure_jobs = commands.ensure_generation, commands.ensure_job_generations
     next_of_job = """
         local found = redis.call('HGET', KEYS[1], ARGV[1])
