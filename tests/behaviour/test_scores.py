@@ -277,7 +277,7 @@ def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redi
     assert service.stats.counts("match").hits == 1
 
 
-@pytest.mark.parametrize("foreign", [b"", b"longer", b"too long for one"])
+@pytest.mark.parametrize("foreign", [b"", b"longer", b"too long for one", b"owner9999999999999"])
 @pytest.mark.parametrize("type_", ["string", "hash", "list"])
 @pytest.mark.parametrize("key", [f"match:{USER}", "job:generations", f"lock:{{match:{USER}}}"])
 def test_foreign_bytes_in_generations_and_leases_are_replaced(
