@@ -48,7 +48,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.end_session(user)
         service.forget_user(user)
         Warmer(service.flows).run(service, [user], [1], lambda _, user=user: {user: scores([1])})  # type: ignore[misc]
-    _wait_for_another_s_lease(*services, threads)
+    _wait_for_another_s_lease(services[0], services[1], threads)
     _outlast_a_renewal(services[0], raw)
     if is_cluster:
         _follow_a_slot(services[0], request.getfixturevalue("shared_cluster"))
