@@ -55,7 +55,7 @@ class ScoreFlows(Base):
         return (yield from self._fence(user_id, job_ids, None))
 
     def set_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], fences: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], fences: Mapping[int, Fence] | None = None
     ) -> Flow[bool]:
         """Each score with its fence, else with what its missed get saw, else with the generations in force now."""
         if fences is not None:
@@ -231,7 +231,7 @@ class ScoreFlows(Base):
     def _write_scores(
         self,
         user_id: int,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         fences: Mapping[int, Fence],
         *,
         then: tuple[Command, ...] = (),
@@ -240,7 +240,7 @@ class ScoreFlows(Base):
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         job_generations = {job_id: job_generation for job_id, (_, job_generation) in fences.items()}
-        by_generation: dict[bytes, dict[int, dict[str, Json]]] = {}
+        by_generation: dict[bytes, dict[int, Mapping[str, Json]]] = {}
         for job_id, score in scores.items():
             if job_id in fences:
                 by_generation.setdefault(fences[job_id][0], {})[job_id] = score

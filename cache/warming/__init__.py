@@ -105,7 +105,7 @@ class _Fill:
     """What was computed for one user."""
 
     plan: _Plan
-    scores: Mapping[int, dict[str, Json]]
+    scores: Mapping[int, Mapping[str, Json]]
     version: bytes
 
     @property
@@ -155,7 +155,7 @@ class Warmer:
         service: CacheService,
         user_ids: Sequence[int],
         job_ids: Sequence[int],
-        compute: Callable[[dict[int, list[int]]], Mapping[int, Mapping[int, dict[str, Json]]]],
+        compute: Callable[[dict[int, list[int]]], Mapping[int, Mapping[int, Mapping[str, Json]]]],
     ) -> WarmingCounts:
         """One run over all users. `compute({user_id: [job_id, …]})` gives `{user_id: {job_id: score}}`.
 
@@ -329,12 +329,12 @@ class Warmer:
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
         self._flows.will_compute_scores(*(plan.user for plan in plans))
-        computed: Mapping[int, Mapping[int, dict[str, Json]]] = yield Compute(
+        computed: Mapping[int, Mapping[int, Mapping[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
         fills = []
         for plan in plans:
-            given: Mapping[int, dict[str, Json]] = computed.get(plan.user, {})
+            given: Mapping[int, Mapping[str, Json]] = computed.get(plan.user, {})
             if list(given) != plan.jobs:
                 given = {job: given[job] for job in plan.jobs if job in given}
             fills.append(_Fill(plan, given, target.version))
