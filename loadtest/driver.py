@@ -160,7 +160,7 @@ class Driver:
         used = self.info("memory")["used_memory"] - self._empty_bytes
         if self.share.is_first:
             return used
-        generations: int | None = self.pipeline.send([("MEMORY", "USAGE", keys.JOB_GENERATIONS, "SAMPLES", 0)])[0]
+        generations: int | None = self.pipeline.send([("MEMORY", "USAGE", keys.JOB_GENERATIONS, "SAMPLES", "0")])[0]
         return used - (generations or 0)
 
     def check_counts(self) -> None:

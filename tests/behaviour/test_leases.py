@@ -76,6 +76,19 @@ def test_a_slow_holder_keeps_its_lease(connect: Callable[..., Any], raw: redis.R
     assert service.stats.counts("generic").refused_writes == 0
 
 
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("shell", ["sync"])
+def test_a_lease_that_is_lost_is_renewed_no_more(service: Any, raw: redis.Redis) -> None:
+    def compute() -> str:
+        assert service._keeper._holds
+        raw.delete(LEASE)
+        until(lambda: not service._keeper._holds)
+        return "value"
+
+    assert service.get_with_lock(KEY, compute, 60) == "value"
+    assert service.stats.counts("generic").refused_writes == 1
+
+
 @pytest.mark.parametrize("what", ["value", "scores"])
 def test_a_killed_holder_s_key_is_free_within_two_seconds(
     service: Any, raw: redis.Redis, app_url: str, place: str, layout: str, what: str

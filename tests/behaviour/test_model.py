@@ -98,7 +98,7 @@ def invalidation_without_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plain_write_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     def set_value(flows: Any, name: str, key: str, value: Any, ttl_s: int) -> Flow[Any]:
-        replies = yield commands.Send((("SET", key, codec.encode(value), "EX", ttl_s),))
+        replies = yield commands.Send((("SET", key, codec.encode(value), "EX", str(ttl_s)),))
         return not isinstance(replies, commands.Unavailable)
 
     monkeypatch.setattr(Flows, "set_value", set_value)
