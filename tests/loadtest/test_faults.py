@@ -82,8 +82,8 @@ def counted(rates: dict[range, float], *planned: str) -> Result:
     """A run of which only the sessions' hit rates are known, by stretches of hours; 1,000 lookups an hour."""
     counts = Counts.of(SMALL.catalog.names(), SMALL.users)
     for hours, rate in rates.items():
-        for minute in range(hours.start * 60, hours.stop * 60, 6):
-            counts.types["session"].add(0, round(100 * rate), 100, minute)
+        for minute in range(hours.start * 60, hours.stop * 60, 3):
+            counts.types["session"].add(0, round(50 * rate), 50, minute)
     end = max(hours.stop for hours in rates)
     return Result(
         scenario=SMALL,
@@ -110,6 +110,15 @@ def test_a_later_fault_is_compared_with_the_time_between_the_dips() -> None:
     assert (flush.before, flush.lowest, flush.recovered_after_s) == (0.9, 0.5, 12 * HOUR_S)
     assert (storm.before, storm.lowest, storm.recovered_after_s) == (0.9, 0.6, 2 * HOUR_S)
     assert storm.amid is None
+
+
+def test_what_followed_a_fault_too_closely_to_tell_is_not_compared_with() -> None:
+    result = counted({range(3): 0.9, range(3, 9): 0.5}, "flush@3h", "ttl-halved:session@183m", "storm@5h")
+
+    halved, storm = recovery.dips(result)
+
+    assert (halved.fault, halved.before) == ("ttl-halved:session", 0.9)
+    assert (storm.before, storm.amid) == (0.9, "ttl-halved:session")
 
 
 def test_a_fault_within_another_s_dip_says_so() -> None:
