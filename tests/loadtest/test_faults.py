@@ -133,6 +133,16 @@ def test_a_fault_within_another_s_dip_says_so() -> None:
     )
 
 
+def test_a_fault_that_would_outlast_the_run_ends_with_it() -> None:
+    result = counted({range(24): 0.9}, "warming-stopped@12h", "ttl-halved:session@23h+5h", "flush@23h")
+
+    lines = texts.fault_lines(result)
+
+    assert lines[0].startswith("warming-stopped at day 0.50 to day 1.00: ")
+    assert lines[1].startswith("ttl-halved:session at day 0.96 to day 1.00: ")
+    assert lines[2].startswith("flush at day 0.96: ")
+
+
 def test_what_was_before_a_fault_within_its_hour_is_no_part_of_its_dip() -> None:
     result = counted({range(24): 0.9, range(24, 30): 0.5}, "flush@1410m")
     at_the_end = counted({range(24): 0.9}, "flush@86399s")
