@@ -40,10 +40,14 @@ class Dip:
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The hit rate before a fault, and those of the windows behind it, each with the seconds after which it ends."""
+    """The hit rate before a fault, and those of the windows behind it, each with the seconds after which it ends.
+
+    `ends` is the minute of the next fault. There are no windows where there are too few lookups up to then.
+    """
 
     before: float
     windows: list[tuple[int, float]]
+    ends: int
 
 
 def dips(result: Result) -> list[Dip]:
@@ -57,7 +61,7 @@ def untold(result: Result, fault: Fault) -> list[str]:
     return [
         name
         for name in result.counts.types
-        if any(each is fault and not around for each, around, _ in _effects(result, name))
+        if any(each is fault and not (around and around.windows) for each, around, _ in _effects(result, name))
     ]
 
 
@@ -65,10 +69,12 @@ def _effects(result: Result, name: str) -> Iterator[tuple[Fault, _Around | None,
     """What each fault did to one cache type: nothing to compare, no dip, or a dip."""
     felt: list[tuple[range, str]] = []  # the minutes of each dip, and its fault
     for fault in result.faults:
+        begins = fault.at_s // MINUTE_S
         around = _around(result, fault, name, [minutes for minutes, _ in felt])
-        dip = _dip(fault, name, around) if around else None
+        dip = _dip(fault, name, around) if around and around.windows else None
+        if around and not around.windows:
+            felt.append((range(begins, around.ends), str(fault)))  # nobody knows: no time to compare another with
         if dip:
-            begins = fault.at_s // MINUTE_S
             amid = next((of for minutes, of in felt if minutes.start < begins and begins in minutes), None)
             dip = replace(dip, amid=amid)
             # One that does not recover goes on through the faults behind it.
@@ -78,7 +84,7 @@ def _effects(result: Result, name: str) -> Iterator[tuple[Fault, _Around | None,
 
 
 def _around(result: Result, fault: Fault, name: str, felt: list[range]) -> _Around | None:
-    """Up to the next fault; faults of one instant have the same windows. None for too few lookups."""
+    """Up to the next fault; faults of one instant have the same windows. None for too few lookups before it."""
     needed = MIN_EVENTS * (result.scenario.list_length if name == "match" else 1)
     end_s = min((later.at_s for later in result.faults if later.at_s > fault.at_s), default=result.ran_s)
     begins, ends = fault.at_s // MINUTE_S, -(-end_s // MINUTE_S)
@@ -93,8 +99,7 @@ def _around(result: Result, fault: Fault, name: str, felt: list[range]) -> _Arou
             continue
         tally[0] += hits
         tally[1] += lookups
-    windows = list(_windows(hours, needed))
-    return _Around(before[0] / before[1], windows) if before[1] >= needed and windows else None
+    return _Around(before[0] / before[1], list(_windows(hours, needed)), ends) if before[1] >= needed else None
 
 
 def _dip(fault: Fault, name: str, around: _Around) -> Dip | None:

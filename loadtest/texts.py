@@ -76,7 +76,8 @@ def fault_lines(result: Result) -> list[str]:
     lines = []
     dips = recovery.dips(result)
     for fault in result.faults:
-        lasted = "" if fault.until_s is None else f" to {days(fault.until_s)}" if fault.until_s > fault.at_s else ""
+        until_s = result.ran_s if fault.until_s is None else min(fault.until_s, result.ran_s)
+        lasted = f" to {days(until_s)}" if until_s > fault.at_s else ""
         felt = [dip for dip in dips if (dip.fault, dip.at_s) == (str(fault), fault.at_s)]
         effects = [_dip_text(dip) for dip in felt]
         if untold := recovery.untold(result, fault):

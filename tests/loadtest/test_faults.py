@@ -82,8 +82,8 @@ def counted(rates: dict[range, float], *planned: str) -> Result:
     """A run of which only the sessions' hit rates are known, by stretches of hours; 1,000 lookups an hour."""
     counts = Counts.of(SMALL.catalog.names(), SMALL.users)
     for hours, rate in rates.items():
-        for minute in range(hours.start * 60, hours.stop * 60, 6):
-            counts.types["session"].add(0, round(100 * rate), 100, minute)
+        for minute in range(hours.start * 60, hours.stop * 60, 3):
+            counts.types["session"].add(0, round(50 * rate), 50, minute)
     end = max(hours.stop for hours in rates)
     return Result(
         scenario=SMALL,
@@ -112,6 +112,15 @@ def test_a_later_fault_is_compared_with_the_time_between_the_dips() -> None:
     assert storm.amid is None
 
 
+def test_what_followed_a_fault_too_closely_to_tell_is_not_compared_with() -> None:
+    result = counted({range(3): 0.9, range(3, 9): 0.5}, "flush@3h", "ttl-halved:session@183m", "storm@5h")
+
+    halved, storm = recovery.dips(result)
+
+    assert (halved.fault, halved.before) == ("ttl-halved:session", 0.9)
+    assert (storm.before, storm.amid) == (0.9, "ttl-halved:session")
+
+
 def test_a_fault_within_another_s_dip_says_so() -> None:
     result = counted({range(24): 0.9, range(24, 30): 0.5, range(30, 40): 0.4}, "flush@24h", "storm@30h")
 
@@ -122,6 +131,16 @@ def test_a_fault_within_another_s_dip_says_so() -> None:
     assert texts.fault_lines(result)[1].startswith(
         "storm at day 1.25: session fell from 90.00 % to 40.00 % at its worst (while flush was still felt), not back"
     )
+
+
+def test_a_fault_that_would_outlast_the_run_ends_with_it() -> None:
+    result = counted({range(24): 0.9}, "warming-stopped@12h", "ttl-halved:session@23h+5h", "flush@23h")
+
+    lines = texts.fault_lines(result)
+
+    assert lines[0].startswith("warming-stopped at day 0.50 to day 1.00: ")
+    assert lines[1].startswith("ttl-halved:session at day 0.96 to day 1.00: ")
+    assert lines[2].startswith("flush at day 0.96: ")
 
 
 def test_what_was_before_a_fault_within_its_hour_is_no_part_of_its_dip() -> None:
