@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,7 @@ OPERATIONS: Final = {
 }
 # Up to here a number is a time in seconds (the year 5138), in milliseconds up to a thousand times as much.
 _SECONDS_BELOW: Final = 1e11
+_UNITS: Final = {1: "seconds", 1000: "milliseconds"}
 # Every call that a line may be, by the number that `Lines` has for it.
 CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
 _NUMBER_OF: Final = {call: number for number, call in enumerate(CALLS)}
@@ -193,13 +195,19 @@ class Reader:
         if (call < 0).any():
             raise NotPlainError
         return Lines(
-            found.times(time) / self._per_s,
+            self._times(found, time),
             call,
             found.numbers(user),
             found.numbers(item),
             np.full(len(call), -1),
             np.arange(before + 1, before + 1 + len(call)),
         )
+
+    def _times(self, found: Fields, place: int) -> NDArray[np.float64]:
+        times = found.times(place)
+        if not _is_in(self._per_s, times).all():
+            raise NotPlainError
+        return times / self._per_s
 
     def _trace_block(self, block: bytes, before: int) -> Lines:
         """`timestamp,key[,size]` in this order; the parts of a key are fields, too."""
@@ -218,7 +226,7 @@ class Reader:
         item[company], user[company] = user[company], -1
         size = found.numbers(behind_key) if "size" in self._layout else np.full(len(entity), -1)
         number = np.arange(before + 1, before + 1 + len(entity))
-        return Lines(found.times(0) / self._per_s, _GETS[entity], user, item, size, number)
+        return Lines(self._times(found, 0), _GETS[entity], user, item, size, number)
 
 
 def fields(line: str) -> list[str]:
@@ -238,6 +246,8 @@ def _time_format(text: str, name: str) -> tuple[Callable[[str], float], int]:
     try:
         number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         try:
             _iso(text)
         except ValueError:
@@ -245,11 +255,27 @@ def _time_format(text: str, name: str) -> tuple[Callable[[str], float], int]:
                 f"{name}: {text!r} is no timestamp; seconds, milliseconds or ISO 8601 are read."
             ) from None
         return _iso, 0
-    if number < _SECONDS_BELOW:
-        return float, 1
-    if number < _SECONDS_BELOW * 1000:
-        return lambda value: float(value) / 1000, 1000
+    for per_s in _UNITS:
+        if _is_in(per_s, number):
+            return partial(_number, per_s), per_s
     raise ScenarioError(f"{name}: {text!r} is later than any time in milliseconds; divide microseconds by a million.")
+
+
+def _number(per_s: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not _is_in(per_s, number):
+        raise ValueError(f"timestamp {text!r}, the first line's is in {_UNITS[per_s]}")
+    return number / per_s
+
+
+def _is_in(per_s: int, number: Any) -> Any:
+    """Whether a time, or each of an array, is in this unit."""
+    if per_s == 1:
+        return number < _SECONDS_BELOW
+    return (number >= _SECONDS_BELOW) & (number < _SECONDS_BELOW * per_s)
 
 
 def _iso(text: str) -> float:

@@ -234,6 +234,7 @@ def test_frames_behind_each_other_are_one_file(tmp_path: Path) -> None:
         ),
         (HEAD + "1767571200250000,ijp,7,,get\n", "later than any time in milliseconds"),
         (HEAD + "noon,ijp,7,,get\n", "'noon' is no timestamp; seconds, milliseconds or ISO 8601"),
+        (HEAD + "nan,ijp,7,,get\n", "'nan' is no timestamp; seconds, milliseconds or ISO 8601"),
         (HEAD + "5,cats,7,,get\n", "no line that could be read. 1 malformed lines were left out, the first: line 2"),
         (HEAD + "5000,ijp,7,,get\n5,ijp,7,,get\n", "line 3: 4,995 s older than a line before it. Sort the file"),
     ],
@@ -274,6 +275,23 @@ def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
     assert log.examples[0].startswith("line 3: ")
     with pytest.raises(ScenarioError, match="more than 4 malformed lines; --max-malformed allows more"):
         groups(file, max_malformed=4)
+
+
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ("1767571200", ["1767571200250", "inf", "nan", "2026-01-05T00:00:00Z"]),
+        ("1767571200250", ["1767571200", "1767571200250000", "-1", "x"]),
+        ("2026-01-05T00:00:00Z", ["1767571200", "noon"]),
+    ],
+)
+def test_a_time_in_another_unit_than_the_first_is_malformed(tmp_path: Path, first: str, others: list[str]) -> None:
+    lines = [f"{time},ijp,7,,get\n" for time in (first, *others, first)]
+    log = AccessLog(write(tmp_path, HEAD + "".join(lines)))
+
+    assert [group.time_s for group in groups(log)] == pytest.approx([1767571200, 1767571200], abs=1)
+    assert log.malformed == len(others)
+    assert others[0] in log.examples[0]
 
 
 def test_a_little_late_counts_as_now(tmp_path: Path) -> None:
