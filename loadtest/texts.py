@@ -87,11 +87,12 @@ def fault_lines(result: Result) -> list[str]:
 
 def _dip_text(dip: recovery.Dip) -> str:
     back = (
-        "not back within the run"
+        "not back before the next fault or the end"
         if dip.recovered_after_s is None
         else f"back within {100 * recovery.NEAR:.0f} points after {dip.recovered_after_s / HOUR_S:.0f} h"
     )
-    return f"{dip.cache_type} fell from {percent(dip.before)} to {percent(dip.lowest)} at its worst, {back}"
+    amid = f" (while {dip.amid} was still felt)" if dip.amid else ""
+    return f"{dip.cache_type} fell from {percent(dip.before)} to {percent(dip.lowest)} at its worst{amid}, {back}"
 
 
 def days(seconds: float) -> str:
