@@ -175,14 +175,18 @@ def figure(shape: str, rounds: list[tuple[int, int, float, float]]) -> Figure:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shapes", nargs="*", choices=[*ALL, []], default=ALL, metavar="SHAPE")
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help="all by default")
     parser.add_argument("--lookups", type=int, default=2_000_000, help="in each log")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    unknown = set(options.shapes).difference(ALL)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: no such shape; known are {', '.join(ALL)}")
+    shapes = options.shapes or ALL
     scenario = scenarios.load("expected").changed(warming="off")
     with tempfile.TemporaryDirectory() as folder:
-        logs = {shape: write(shape, Path(folder), options.lookups, scenario) for shape in options.shapes}
+        logs = {shape: write(shape, Path(folder), options.lookups, scenario) for shape in shapes}
         rounds: dict[str, list[Any]] = {shape: [] for shape in logs}
         for _ in range(options.rounds):
             for shape, log in logs.items():
