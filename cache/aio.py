@@ -39,8 +39,8 @@ T = TypeVar("T")
 class AsyncCacheService:
     """`CacheService` for asyncio: the same methods and promises, awaited; callbacks are async functions.
 
-    For one event loop at a time. What computes without awaiting keeps its lease all the same: a thread renews it. A
-    task that is cancelled gives its lease back.
+    Each event loop has connections of its own. What computes without awaiting keeps its lease all the same: a thread
+    renews it. A task that is cancelled gives its lease back.
     """
 
     def __init__(
@@ -150,12 +150,12 @@ class AsyncCacheService:
         return await self.run(self.flows.fence(user_id, ids(job_ids)))
 
     async def set_match_score(
-        self, user_id: int, job_id: int, score_data: dict[str, Json], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, job_id: int, score_data: Mapping[str, Json], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         return await self.set_match_scores(user_id, {job_id: score_data}, fence=fence)
 
     async def set_match_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         ids(scores)
         return await self.run(self.flows.set_scores(user_id, scores, fence))
@@ -164,7 +164,7 @@ class AsyncCacheService:
         self,
         user_id: int,
         job_ids: Iterable[int],
-        compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
+        compute: Callable[[list[int]], Awaitable[Mapping[int, Mapping[str, Json]]]],
     ) -> dict[int, dict[str, Json]]:
         jobs = ids(job_ids)
         if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:
@@ -238,12 +238,16 @@ class AsyncCacheService:
     async def run(self, flow: Flow[T], compute: Callable[..., Awaitable[Any]] = no_compute) -> T:
         """As `CacheService.run`, awaited."""
         operation = Operation()
+        is_cancelled = False
         try:
             step = next(flow)
             while True:
                 try:
-                    answer = await self.act(step, compute, operation)
+                    acting = self.act(step, compute, operation)
+                    # What cleans up happens though the caller is cancelled once more: anyio does so at each await.
+                    answer = await (asyncio.shield(acting) if is_cancelled else acting)
                 except BaseException as error:  # noqa: BLE001 - the flow cleans up and lets it pass
+                    is_cancelled = is_cancelled or isinstance(error, asyncio.CancelledError)
                     step = flow.throw(error)
                 else:
                     step = flow.send(answer)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cache.async_link import AsyncPool, Deadline, own_deadlines
+from cache.async_link import AsyncPool, Deadline, PerLoop, own_deadlines
 from cache.cluster import Router
 from cache.link import DEADLINE_S
 from cache.replies import NoConnectionError
@@ -34,7 +33,7 @@ class _Node:
 
 
 class AsyncClusterLink:
-    """Sends commands to the nodes of a cluster. For one event loop at a time: another gets connections of its own."""
+    """Sends commands to the nodes of a cluster. Each event loop has connections of its own."""
 
     def __init__(
         self,
@@ -50,19 +49,15 @@ class AsyncClusterLink:
         self._shards = shards
         self._max_connections = max_connections
         self._router = Router(shards, lambda address: self._node(address).gate)
-        self._nodes: dict[Address, _Node] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._nodes: PerLoop[dict[Address, _Node]] = PerLoop(dict)
 
     async def close(self) -> None:
-        if asyncio.get_running_loop() is self._loop:  # those of another loop ended with it
-            for node in list(self._nodes.values()):
-                await node.pool.close()
+        """Those of this event loop; those of another one end with it."""
+        for node in list(self._nodes.here().values()):
+            await node.pool.close()
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
         """The replies, within what is left of the operation's deadline."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._nodes, self._loop = {}, loop
         sending = self._router.sending(batch, operation)
         resume: Callable[[], Round] = partial(next, sending)
         try:
@@ -121,18 +116,20 @@ class AsyncClusterLink:
         return None
 
     def _node(self, address: Address) -> _Node:
-        node = self._nodes.get(address)
+        nodes = self._nodes.here()
+        node = nodes.get(address)
         if node is None:
             options = {**self._options, "host": address[0], "port": address[1]}
             make = partial(self._connection_class, **options)
-            node = self._nodes[address] = _Node(make, self._max_connections, partial(self._shards.gate, address))
+            node = nodes[address] = _Node(make, self._max_connections, partial(self._shards.gate, address))
         return node
 
     async def _close_failed(self) -> None:
         """Those of failed nodes, and of nodes that are none any more."""
-        for address in self._shards.gone(list(self._nodes)):
-            await self._nodes.pop(address).pool.clear()
-        for node in list(self._nodes.values()):
+        nodes = self._nodes.here()
+        for address in self._shards.gone(list(nodes)):
+            await nodes.pop(address).pool.clear()
+        for node in list(nodes.values()):
             if node.has_failed:
                 node.has_failed = False
                 await node.pool.clear()

@@ -7,7 +7,7 @@ import random
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,8 +28,32 @@ if TYPE_CHECKING:
     from cache.gate import Operation
     from cache.pending import Pending
 
+T = TypeVar("T")
+
 # A timer this late says that the loop was computing: the reply may have come in the meantime.
 _LOOP_WAS_BUSY_S: Final = 0.02
+
+
+class PerLoop(Generic[T]):
+    """One of something for each event loop, whichever threads run them. Those of closed loops go when another comes."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
+
+    def here(self) -> T:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = self._by_loop.get(loop)
+        if found is None:
+            for other in list(self._by_loop):
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
+            found = self._by_loop[loop] = self._make()
+        return found
+
+    def everywhere(self) -> list[T]:
+        return list(self._by_loop.values())
 
 
 class Deadline:
@@ -84,6 +108,7 @@ class AsyncPool:
         self._waiting: deque[asyncio.Future[AsyncWire]] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._alive = self._epoch = 0
+        self.has_failed = False
 
     async def take(self) -> AsyncWire:
         """Raises what connecting raised."""
@@ -120,7 +145,8 @@ class AsyncPool:
             self._connect_one()
 
     async def clear(self) -> None:
-        """Closes the idle ones, and each other one when it comes back."""
+        """Closes the idle ones, and each other one when it comes back; asked for by `has_failed`."""
+        self.has_failed = False
         self._epoch += 1
         self._alive = 0
         idle, self._idle = self._idle, deque()
@@ -186,7 +212,7 @@ class AsyncPool:
 
 
 class AsyncLink:
-    """Sends commands to one server. For one event loop at a time: another loop gets connections of its own."""
+    """Sends commands to one server. Each event loop has connections of its own."""
 
     def __init__(
         self,
@@ -197,35 +223,23 @@ class AsyncLink:
         pending: Pending,
         max_connections: int,
     ) -> None:
-        options = own_deadlines(options)
         self._gate = Gate(breaker, pending, on_failure=self._failed)
-        self._new_pool = partial(
-            AsyncPool, partial(connection_class, **options), max_connections, self._gate.is_safe_to_reconnect
-        )
-        self._has_failed = False
-        self.reset()
-
-    def reset(self) -> None:
-        """After a fork: the loop and the connections are the parent's."""
-        self._pool = self._new_pool()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        make = partial(connection_class, **own_deadlines(options))
+        self._pool = PerLoop(partial(AsyncPool, make, max_connections, self._gate.is_safe_to_reconnect))
 
     async def close(self) -> None:
-        if asyncio.get_running_loop() is self._loop:  # those of another loop ended with it
-            await self._pool.close()
+        """Those of this event loop; those of another one end with it."""
+        await self._pool.here().close()
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> list[Reply] | Unavailable:
         """The replies, within what is left of the operation's deadline."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self.reset()
-            self._loop = loop
+        pool = self._pool.here()
         sending = self._gate.sending(batch, operation)
         try:
             asked = next(sending)
             while True:
                 try:
-                    answers = await self._exchange(asked, operation)
+                    answers = await _exchange(pool, asked, operation)
                 except BaseException as error:  # noqa: BLE001 - the gate decides what it means
                     asked = sending.throw(error)
                 else:
@@ -234,34 +248,35 @@ class AsyncLink:
             answer: list[Reply] | Unavailable = done.value
             return answer
         finally:
-            if self._has_failed:
-                self._has_failed = False
-                await self._pool.clear()
+            if pool.has_failed:
+                await pool.clear()
 
     def _failed(self) -> None:
-        self._has_failed = True
+        for pool in self._pool.everywhere():
+            pool.has_failed = True
 
-    async def _exchange(self, batch: Sequence[Command], operation: Operation) -> list[Reply]:
-        wire = None
-        try:
-            async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
-                wire = await self._pool.take()
-                try:
-                    wire.send(batch)
-                    answers = await wire.receive()
-                except BaseException:
-                    await self._pool.drop(wire)
-                    raise
-                operation.spent_s += deadline.spent_s
-        except TimeoutError:
-            if wire is None:
-                raise NoConnectionError from None
-            raise
-        if self._pool.is_current(wire):
-            self._pool.give(wire)
-        else:
-            await self._pool.drop(wire)
-        return answers
+
+async def _exchange(pool: AsyncPool, batch: Sequence[Command], operation: Operation) -> list[Reply]:
+    wire = None
+    try:
+        async with Deadline(max(DEADLINE_S - operation.spent_s, 0.001)) as deadline:
+            wire = await pool.take()
+            try:
+                wire.send(batch)
+                answers = await wire.receive()
+            except BaseException:
+                await pool.drop(wire)
+                raise
+            operation.spent_s += deadline.spent_s
+    except TimeoutError:
+        if wire is None:
+            raise NoConnectionError from None
+        raise
+    if pool.is_current(wire):
+        pool.give(wire)
+    else:
+        await pool.drop(wire)
+    return answers
 
 
 def own_deadlines(options: Mapping[str, Any]) -> dict[str, Any]:

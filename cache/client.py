@@ -87,6 +87,23 @@ def _seed(options: Mapping[str, Any]) -> Address:
     return options.get("host", "localhost"), int(options.get("port", 6379))
 
 
+def _check_options(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raises ValueError where no connection could ever be made: it would be taken for a server that is away."""
+    try:
+        connection_class(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"The client's options make no connection: {error}. Name the server by a URL or a plain client, with "
+            "options that redis-py knows; a Sentinel's client serves threads only."
+        ) from None
+
+
+def _checked_count(name: str, count: int) -> int:
+    if type(count) is not int or count < 1:
+        raise ValueError(f"{name} is {count!r}; it must be a whole number, at least 1.")
+    return count
+
+
 def no_compute(*_: object) -> Any:
     raise AssertionError("a flow without a compute asked for one")
 
@@ -111,7 +128,9 @@ class Parts:
         caller: Callable[[], Hashable],
     ) -> None:
         target = self._target = Target.of(client, cluster=cluster)
-        self.max_connections = max_connections or min(target.max_connections, MAX_CONNECTIONS)
+        if max_connections is None:
+            max_connections = min(target.max_connections, MAX_CONNECTIONS)
+        self.max_connections = _checked_count("max_connections", max_connections)
         self.clock = clock or SystemClock()
         self.stats = Stats()
         self._on_pending = on_pending
@@ -119,6 +138,7 @@ class Parts:
         self._shards: Shards | None = None
         self.link: Link | ClusterLink
         connection_class = _for_threads(target.connection_class)
+        _check_options(connection_class, target.options)
         # Tracked keys are named in RESP3 only.
         tracked = partial(connection_class, **{**target.options, "protocol": 3})
         if target.seeds:
@@ -172,9 +192,8 @@ class Parts:
     def _near(
         self, cache_types: Iterable[str], entries: int, track: Callable[..., Tracking | ClusterTracking]
     ) -> Near | None:
-        if type(entries) is not int or entries < 1:
-            raise ValueError(f"near_entries is {entries!r}; it must be a whole number, at least 1.")
         names = checked_types(cache_types)
+        entries = _checked_count("near_entries", entries)
         return Near(names, entries, track=track, counts=self.stats) if names else None
 
     def close(self) -> None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-Word: TypeAlias = str | bytes | int
+# No ints: hiredis asks for their repr, and where a signal's handler raises in that very moment (Ctrl-C, a worker's
+# time limit) it goes on with a null pointer (hiredis 3.5.0, pack.c).
+Word: TypeAlias = str | bytes
 Command: TypeAlias = tuple[Word, ...]
 Reply: TypeAlias = Any
 
@@ -91,7 +93,7 @@ def _script(name: str) -> tuple[str, str]:
 
 _NAMES: Final = (
     *("ensure_generation", "ensure_job_generations", "fill_scores", "replace_scores", "fill"),
-    *("release", "release_jobs", "renew", "renew_jobs", "take_jobs"),
+    *("release", "release_jobs", "renew", "renew_jobs", "take_jobs", "take_lease"),
 )
 _HASH: Final = {name: _script(name)[0] for name in _NAMES}
 
@@ -123,7 +125,7 @@ def pttl(key: str) -> Command:
 
 
 def get_and_extend(key: str, ttl_s: int) -> Command:
-    return ("GETEX", key, "EX", ttl_s)
+    return ("GETEX", key, "EX", str(ttl_s))
 
 
 def mget(keys: list[str]) -> Command:
@@ -131,16 +133,16 @@ def mget(keys: list[str]) -> Command:
 
 
 def set_for(key: str, value: bytes, ttl_s: int) -> Command:
-    return ("SET", key, value, "EX", ttl_s)
+    return ("SET", key, value, "EX", str(ttl_s))
 
 
 def take_lease(lease: str, token: bytes, life_ms: int) -> Command:
-    return ("SET", lease, token, "NX", "PX", life_ms)
+    return ("EVALSHA", _HASH["take_lease"], "1", lease, token, str(life_ms))
 
 
 def force_lease(lease: str, token: bytes, life_ms: int) -> Command:
     """Takes the lease from whoever holds it: what they computed is refused."""
-    return ("SET", lease, token, "PX", life_ms)
+    return ("SET", lease, token, "PX", str(life_ms))
 
 
 def delete(*keys: str) -> Command:
@@ -148,7 +150,7 @@ def delete(*keys: str) -> Command:
 
 
 def expire(key: str, ttl_s: int) -> Command:
-    return ("EXPIRE", key, ttl_s)
+    return ("EXPIRE", key, str(ttl_s))
 
 
 def hgetall(key: str) -> Command:
@@ -164,35 +166,35 @@ def hdel(key: str, field: bytes) -> Command:
 
 
 def ensure_generation(key: str, nonce: bytes, ttl_s: int, *, in_hash: bool) -> Command:
-    return ("EVALSHA", _HASH["ensure_generation"], 1, key, nonce, ttl_s, int(in_hash))
+    return ("EVALSHA", _HASH["ensure_generation"], "1", key, nonce, str(ttl_s), str(int(in_hash)))
 
 
 def ensure_job_generations(key: str, nonce: bytes, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["ensure_job_generations"], 1, key, nonce, *jobs)
+    return ("EVALSHA", _HASH["ensure_job_generations"], "1", key, nonce, *jobs)
 
 
 def fill_scores(key: str, generation: bytes, *, ttl_s: int, now: int, limit: int, entries: bytes) -> Command:
-    return ("EVALSHA", _HASH["fill_scores"], 1, key, generation, ttl_s, now, limit, entries)
+    return ("EVALSHA", _HASH["fill_scores"], "1", key, generation, str(ttl_s), str(now), str(limit), entries)
 
 
 def replace_scores(key: str, *, seen: bytes, ttl_s: int, content: bytes) -> Command:
-    return ("EVALSHA", _HASH["replace_scores"], 1, key, seen, ttl_s, content)
+    return ("EVALSHA", _HASH["replace_scores"], "1", key, seen, str(ttl_s), content)
 
 
 def fill(key: str, lease: str, token: bytes, value: bytes, ttl_s: int) -> Command:
-    return ("EVALSHA", _HASH["fill"], 2, key, lease, token, value, ttl_s)
+    return ("EVALSHA", _HASH["fill"], "2", key, lease, token, value, str(ttl_s))
 
 
 def release(lease: str, token: bytes) -> Command:
-    return ("EVALSHA", _HASH["release"], 1, lease, token)
+    return ("EVALSHA", _HASH["release"], "1", lease, token)
 
 
 def renew(lease: str, token: bytes, life_ms: int) -> Command:
-    return ("EVALSHA", _HASH["renew"], 1, lease, token, life_ms)
+    return ("EVALSHA", _HASH["renew"], "1", lease, token, str(life_ms))
 
 
 def take_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["take_jobs"], 1, lease, token, life_ms, *jobs)
+    return ("EVALSHA", _HASH["take_jobs"], "1", lease, token, str(life_ms), *jobs)
 
 
 def leases_asked_for(command: Command) -> int:
@@ -211,8 +213,8 @@ def ping() -> Command:
 
 
 def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["renew_jobs"], 1, lease, token, life_ms, *jobs)
+    return ("EVALSHA", _HASH["renew_jobs"], "1", lease, token, str(life_ms), *jobs)
 
 
 def release_jobs(lease: str, token: bytes, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["release_jobs"], 1, lease, token, *jobs)
+    return ("EVALSHA", _HASH["release_jobs"], "1", lease, token, *jobs)

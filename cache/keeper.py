@@ -57,7 +57,9 @@ class Keeper:
 
     def reset(self) -> None:
         """After a fork: the parent's leases are the parent's to renew, and its thread is not here."""
-        self._changed = threading.Condition()
+        # Entered as it is: a Condition's own entering, which is Python, keeps it for ever if a signal's handler raises.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._holds: dict[tuple[str, bytes], tuple[Command, float]] = {}
         self._wanted: Counter[str] = Counter()  # by key
         self._watches: dict[Command, _Watch] = {}  # by look
@@ -68,7 +70,7 @@ class Keeper:
 
     def close(self) -> None:
         """Ends the thread; whoever uses the service again starts another one."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             self._changed.notify()
         thread = self._thread
@@ -80,12 +82,12 @@ class Keeper:
 
     def hold(self, lease: str, token: bytes, renewal: Command) -> None:
         due = time.monotonic() + _RENEW_EVERY_S
-        with self._changed:
+        with self._lock:
             self._holds[lease, token] = renewal, due
             self._wake_up(due)
 
     def drop(self, lease: str, token: bytes) -> None:
-        with self._changed:
+        with self._lock:
             self._holds.pop((lease, token), None)
             now = time.monotonic()
             for watch in self._watches.values():
@@ -98,12 +100,12 @@ class Keeper:
         return key in self._wanted
 
     def want(self, key: str) -> bool:
-        with self._changed:
+        with self._lock:
             self._wanted[key] += 1
             return self._wanted[key] == 1
 
     def leave(self, key: str) -> None:
-        with self._changed:
+        with self._lock:
             self._wanted[key] -= 1
             if self._wanted[key] <= 0:  # below it after a fork: who wanted it was in the parent
                 del self._wanted[key]
@@ -116,21 +118,21 @@ class Keeper:
         The answer is how to end the watch.
         """
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             watch = self._watches.setdefault(wait.look, _Watch(wait.lease, began=now, due=math.inf))
             watch.due = min(watch.due, now + _LOOK_AGAIN_S[0])
             watch.waiters[wake] = None
             self._wake_up(watch.due)
 
         def end() -> None:
-            with self._changed:
+            with self._lock:
                 self._discard(wait.look, wake)
 
         return end
 
     def pending_changed(self) -> None:
         if len(self._pending):
-            with self._changed:
+            with self._lock:
                 self._pending_due = time.monotonic() + _PENDING_EVERY_S
                 self._wake_up(self._pending_due)
 
@@ -161,14 +163,14 @@ class Keeper:
         try:
             self._work_until_idle()
         finally:  # however it ended: the next one who needs a thread starts it
-            with self._changed:
+            with self._lock:
                 if self._thread is threading.current_thread():
                     self._thread = None
 
     def _work_until_idle(self) -> None:
         has_lingered = False
         while True:
-            with self._changed:
+            with self._lock:
                 now = time.monotonic()
                 due = self._next_due()
                 if self._is_closed or (due is None and has_lingered):
@@ -204,10 +206,13 @@ class Keeper:
         now = time.monotonic()
         if is_answered := not isinstance(replies, Unavailable):
             self._stats.bookkept(len(renewals) + sum(len(look) - 1 if look[0] == "MGET" else 1 for look in looks))
-        seen = [None] * len(looks) if isinstance(replies, Unavailable) else replies[len(renewals) :]
-        with self._changed:
-            for held, renewal in renewals.items():
-                if held in self._holds:
+        answers = [None] * (len(renewals) + len(looks)) if isinstance(replies, Unavailable) else replies
+        kept, seen = answers[: len(renewals)], answers[len(renewals) :]
+        with self._lock:
+            for (held, renewal), reply in zip(renewals.items(), kept, strict=True):
+                if reply == 0:  # lost, and not to be taken back
+                    self._holds.pop(held, None)
+                elif held in self._holds:
                     # One that failed is tried again soon: the lease still runs.
                     self._holds[held] = renewal, now + (_RENEW_EVERY_S if is_answered else _RENEW_EVERY_S / 5)
             for (look, waiters), reply in zip(looks.items(), seen, strict=True):

@@ -22,6 +22,9 @@ MAX_MATCH_INVALIDATIONS: Final = 10_000
 # rule; ten leave room for one that was behind.
 REAPPLY_S: Final = 10.0
 
+# Far longer than applying takes: whoever began it was torn out of it, by an exception that a signal's handler raised.
+ABANDONED_AFTER_S: Final = 10.0
+
 # Without the jobs' generations no stored score matches: every user's scores are invalid at once.
 _NEW_EPOCH: Final = commands.delete(keys.JOB_GENERATIONS)
 
@@ -50,6 +53,7 @@ class Pending:
         self._part_of = part_of
         self._waiting: dict[int, dict[Command, None]] = {}
         self._applying: dict[int, tuple[Command, ...]] = {}
+        self._applying_since = clock.now()
         self._waiting_count = 0
         self._recent: dict[Command, float] = {}
         self._lock = threading.Lock()
@@ -57,9 +61,9 @@ class Pending:
     def after_fork(self) -> None:
         """In the child: the thread that held the lock, or was applying some of these, is the parent's."""
         self._lock = threading.Lock()
-        abandoned = [*self._applying.values(), *self._waiting.values()]
-        self._applying, self._waiting, self._waiting_count = {}, {}, 0
-        for deletions in abandoned:
+        waiting, self._waiting, self._waiting_count = self._waiting, {}, 0
+        self._take_back()
+        for deletions in waiting.values():
             self._wait(deletions)
 
     def __len__(self) -> int:
@@ -86,12 +90,16 @@ class Pending:
 
         Nothing while another caller does that.
         """
+        now = self._clock.now()
         with self._lock:
+            if now - self._applying_since > ABANDONED_AFTER_S:
+                self._take_back()
             chosen = self._waiting.keys() if parts is None else self._waiting.keys() & parts
             if self._applying and (parts is None or not self._applying.keys().isdisjoint(parts)):
                 return ()
             # Taken out, so that one that is added while these are on their way is not taken for applied.
             mine = {part: tuple(self._waiting[part]) for part in chosen}
+            self._applying_since = now
             self._applying |= mine  # before they leave the others: a fork in between must lose none
             for part in mine:
                 del self._waiting[part]
@@ -146,6 +154,12 @@ class Pending:
             if len(bounded) < len(all_of_them):
                 self._waiting, self._waiting_count = {}, 0
                 self._wait(bounded)
+
+    def _take_back(self) -> None:
+        """What nobody is applying any more waits again."""
+        for deletions in self._applying.values():
+            self._wait(deletions)
+        self._applying = {}
 
     def _end(self, deletions: Iterable[Command]) -> None:
         for command in deletions:

@@ -43,7 +43,9 @@ class Pool:
 
     def reset(self) -> None:
         """Forgets all connections; after a fork they are the parent's."""
-        self._changed = threading.Condition()
+        # Entered as it is: a Condition's own entering, which is Python, keeps it for ever if a signal's handler raises.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = self._connecting = self._alive = self._epoch = self._failures = 0
         self._error: Exception | None = None
         self._drop_idle()
@@ -71,20 +73,20 @@ class Pool:
             return
         self._idle.append((wire, time.monotonic()))
         if self._waiting:
-            with self._changed:
+            with self._lock:
                 self._changed.notify()
 
     def drop(self, wire: Wire) -> None:
         """Closes one that must not be used again."""
         wire.close()
-        with self._changed:
+        with self._lock:
             if wire.epoch == self._epoch:
                 self._alive -= 1
             self._changed.notify()
 
     def clear(self) -> None:
         """Closes the idle ones, and each other one when it comes back."""
-        with self._changed:
+        with self._lock:
             self._epoch += 1
             self._alive = 0
             self._changed.notify_all()  # who waits for a connection of before needs another
@@ -97,7 +99,7 @@ class Pool:
 
     def _wait(self, timeout_s: float) -> Wire:
         give_up_at = time.monotonic() + timeout_s
-        with self._changed:
+        with self._lock:
             failures = self._failures
             self._waiting += 1
             try:
@@ -116,18 +118,21 @@ class Pool:
                 self._waiting -= 1
 
     def _connect_one(self) -> None:
+        thread = threading.Thread(target=self._connect, args=(self._epoch,), daemon=True)
         try:
-            threading.Thread(target=self._connect, args=(self._epoch,), daemon=True).start()
+            thread.start()
         except RuntimeError as error:  # the system has no more threads for this process
             raise RedisConnectionError(str(error)) from error
-        self._alive += 1
-        self._connecting += 1
+        finally:
+            if thread in threading.enumerate():  # also where a signal's handler has raised while it started
+                self._alive += 1
+                self._connecting += 1
 
     def _connect(self, epoch: int) -> None:
         try:
             wire = Wire(self._make(), epoch=epoch, replace_at=time.monotonic() + random.uniform(*LIFE_S))
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
-            with self._changed:
+            with self._lock:
                 if epoch == self._epoch:
                     self._alive -= 1
                 self._connecting -= 1
@@ -135,7 +140,7 @@ class Pool:
                 self._error = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
                 self._changed.notify_all()
             return
-        with self._changed:
+        with self._lock:
             self._connecting -= 1
             self._changed.notify_all()
             if epoch == self._epoch:

@@ -37,6 +37,8 @@ TROUBLE: Final = (RedisError, OSError, EOFError)
 _SERVER_IN_TROUBLE: Final = (ReadOnlyError, ClusterDownError)
 # As a node says it of a single slot, which moves or has lost its primary, while it serves the others.
 _SLOT_NOT_SERVED: Final = "Hash slot not served"
+# There the code is ERR.
+_REFUSED_IN_SCRIPT: Final = "ACL failure in script"
 
 # By command: the types that its reply may have, and how many of its words are not answered one by one (0: none are).
 _BYTES: Final = (bytes, type(None))
@@ -108,8 +110,8 @@ def _refused(error: Exception) -> Unavailable:
         raise InTroubleError(str(error)) from error
     if isinstance(error, OutOfMemoryError):
         _once("cache.out_of_memory", "writes are refused until the server evicts or grows", error)
-    elif isinstance(error, NoPermissionError):
-        _once("cache.not_permitted", "give the user the rules of cache.access", error)
+    elif isinstance(error, NoPermissionError) or _REFUSED_IN_SCRIPT in str(error):
+        _not_permitted(error)
     elif isinstance(error, AskError):
         _once("cache.moved", "this is a cluster: pass a RedisCluster client, or cluster=True", error)
     else:
@@ -117,10 +119,16 @@ def _refused(error: Exception) -> Unavailable:
     return Unavailable(type(error).__name__)
 
 
+def _not_permitted(error: BaseException) -> None:
+    _once("cache.not_permitted", "give the user the rules of cache.access", error)
+
+
 def note_trouble(error: BaseException) -> None:
     """Says once what somebody must mend; what mends itself is said by the breaker."""
     if isinstance(error, AuthenticationError):
         _once("cache.not_authenticated", "check the user and password (or IAM token) of the client", error)
+    elif isinstance(error, NoPermissionError):  # in a handshake
+        _not_permitted(error)
 
 
 _said: set[str] = set()

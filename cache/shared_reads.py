@@ -10,6 +10,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from cache.async_link import PerLoop
 from cache.commands import Unavailable
 
 if TYPE_CHECKING:
@@ -120,20 +121,15 @@ class SharedReads:
 
 
 class AsyncSharedReads:
-    """As `SharedReads`, awaited. For one event loop at a time."""
+    """As `SharedReads`, awaited; those of one event loop read together."""
 
     def __init__(self, link: AsyncLink | AsyncClusterLink, counts: Stats) -> None:
         self._link = link
-        self._stats = counts
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alone: PerLoop[dict[Sequence[Command], Operation]] = PerLoop(dict)
+        self._queues: PerLoop[_Queues[asyncio.Lock]] = PerLoop(lambda: _Queues(asyncio.Lock, counts))
 
     async def send(self, batch: Sequence[Command], operation: Operation) -> Answer:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # the tasks of another one, as of a fork's parent, may never end
-            self._loop = loop
-            self._alone: dict[Sequence[Command], Operation] = {}
-            self._queues: _Queues[asyncio.Lock] = _Queues(asyncio.Lock, self._stats)
-        alone = self._alone
+        alone = self._alone.here()
         if alone.setdefault(batch, operation) is not operation:
             return await self._share(batch, operation)
         try:
@@ -142,7 +138,7 @@ class AsyncSharedReads:
             del alone[batch]
 
     async def _share(self, batch: Sequence[Command], operation: Operation) -> Answer:
-        queues = self._queues
+        queues = self._queues.here()
         queue, group = queues.join(batch)
         try:
             async with queue.turn:

@@ -64,17 +64,28 @@ class Wire:
 
     def send(self, batch: Sequence[Command], left_s: float) -> None:
         self._limit(left_s)
+        words = pack(batch)
+        if not self._limit_by_system:
+            self._socket.sendall(words)
+            return
         try:
-            self._socket.sendall(pack(batch))
+            sent = self._socket.send(words)  # `sendall` would give each piece the whole time
         except BlockingIOError:
-            raise RedisTimeoutError("the server took nothing in time") from None
+            sent = 0
+        if sent < len(words):
+            raise RedisTimeoutError("the server did not take all in time")
 
     def receive(self, count: int, give_up_at: float) -> list[Reply]:
-        """That many replies. What has arrived is read even where the time is over."""
+        """That many replies. Where the time is over, one read is left for what has arrived meanwhile."""
         reader, buffer = self._reader, self._buffer
         replies: list[Reply] = []
+        is_late = False
         while True:
-            self._limit(give_up_at - time.monotonic())
+            left_s = give_up_at - time.monotonic()
+            if is_late:  # a reply that trickles in would go on without end
+                raise RedisTimeoutError("no whole reply in time")
+            is_late = left_s <= 0
+            self._limit(left_s)
             try:
                 received = self._socket.recv_into(buffer)
             except BlockingIOError:

@@ -103,7 +103,7 @@ def _connect(environment: Any) -> None:
     try:
         changed = None if sessions is None else float(sessions)  # the page gives a text
     except ValueError:
-        raise ScenarioError(f"sessions_per_user_day is {sessions!r}; it must be a number over 0.") from None
+        raise ScenarioError(f"sessions_per_user_day is {sessions!r}; it must be a number, as 0.5.") from None
     _run.live = for_locust(environment, host, sessions_per_user_day=changed)
 
 

@@ -12,7 +12,7 @@ from cache.layouts import LAYOUTS
 from cache.pending import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -117,9 +117,9 @@ class Base:
             self.pending.confirmed(deletions)
             return True
         finally:  # behind the server's answer, or behind what is pending now: who reads from here on sees it
-            self.forget_near(*(str(deletion[1]) for deletion in deletions))
+            self.forget_near(str(deletion[1]) for deletion in deletions)
 
-    def forget_near(self, *changed: str) -> None:
+    def forget_near(self, changed: Iterable[str]) -> None:
         """For whoever writes these keys: called when the server has answered."""
         if self._near is not None:
             for key in changed:
@@ -136,8 +136,10 @@ class Base:
         return value, self.stats.monotonic() - began_s
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
-        replies = yield Send((commands.release(lease, token),))
-        self._leases.drop(lease, token)
+        try:
+            replies = yield Send((commands.release(lease, token),))
+        finally:  # cancelled once more, as anyio cancels each await of a scope: at least nobody renews it any more
+            self._leases.drop(lease, token)
         if not isinstance(replies, Unavailable):
             self.stats.bookkept(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from cache import commands, keys, stats
@@ -10,7 +12,7 @@ from cache.fences import FORGOTTEN, Fence, Forgotten
 from cache.flows.base import LEASE_LOOK_AGAIN_S, LEASE_MS, Base, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Flow, Reply
@@ -53,7 +55,7 @@ class ScoreFlows(Base):
         return (yield from self._fence(user_id, job_ids, None))
 
     def set_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], fences: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], fences: Mapping[int, Fence] | None = None
     ) -> Flow[bool]:
         """Each score with its fence, else with what its missed get saw, else with the generations in force now."""
         if fences is not None:
@@ -89,12 +91,12 @@ class ScoreFlows(Base):
         key = keys.match(user_id)
         return commands.delete(key, keys.lease(key))
 
-    def will_compute_scores(self, user_id: int) -> None:
+    def will_compute_scores(self, *user_ids: int) -> None:
         """Behind the generations. Scores are computed from preferences, and what lies near may be older than these:
 
         a score computed from it would carry a newer generation than its origin, and be served for its whole TTL.
         """
-        self.forget_near(keys.ijp(user_id))
+        self.forget_near(map(keys.ijp, user_ids))
 
     def _read_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[Scores | None]:
         if not job_ids:
@@ -215,16 +217,21 @@ class ScoreFlows(Base):
 
     def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
         name = self.catalog.match.name
-        computed: Mapping[int, dict[str, Json]]
         computed, took_s = yield from self._timed(name, Compute((job_ids,)))
+        if not isinstance(computed, Mapping):
+            raise TypeError(f"compute returned a {type(computed).__name__}; it must return a dict of scores by job id.")
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
+        if len(wanted) < len(job_ids):
+            for key in computed:
+                if not isinstance(key, Integral):  # it would be taken for a score left out, each time anew
+                    raise TypeError(f"compute returned a score for {key!r}; its keys must be job ids (int).")
         self.stats.computed(name, len(wanted), took_s)
         return wanted
 
     def _write_scores(
         self,
         user_id: int,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         fences: Mapping[int, Fence],
         *,
         then: tuple[Command, ...] = (),
@@ -233,7 +240,7 @@ class ScoreFlows(Base):
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         job_generations = {job_id: job_generation for job_id, (_, job_generation) in fences.items()}
-        by_generation: dict[bytes, dict[int, dict[str, Json]]] = {}
+        by_generation: dict[bytes, dict[int, Mapping[str, Json]]] = {}
         for job_id, score in scores.items():
             if job_id in fences:
                 by_generation.setdefault(fences[job_id][0], {})[job_id] = score
@@ -255,7 +262,7 @@ class ScoreFlows(Base):
             else:
                 replies = yield from in_order(writing, then)
         finally:
-            self.forget_near(keys.match(user_id))
+            self.forget_near((keys.match(user_id),))
         if isinstance(replies, Unavailable):
             self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from cache import commands
-from cache.access import COMMANDS
+import pytest
+
+from cache import CacheService, commands
+from cache.access import COMMANDS, acl_rules
 from cache.slots import slot_of
 from cache.warming import Warmer
 from tests.behaviour.services import LAYOUTS, make_service
@@ -14,7 +17,6 @@ from tests.behaviour.test_trouble import until
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
-    import pytest
     import redis
 
     from local.cluster import ValkeyCluster
@@ -48,7 +50,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.end_session(user)
         service.forget_user(user)
         Warmer(service.flows).run(service, [user], [1], lambda _, user=user: {user: scores([1])})  # type: ignore[misc]
-    _wait_for_a_foreign_lease(services[0], raw, threads)
+    _wait_for_another_s_lease(services[0], services[1], threads)
     _outlast_a_renewal(services[0], raw)
     if is_cluster:
         _follow_a_slot(services[0], request.getfixturevalue("shared_cluster"))
@@ -61,12 +63,32 @@ def test_each_permitted_command_is_used_and_none_is_refused(
     assert unused == (set() if is_cluster else _OF_A_CLUSTER)
 
 
-def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:
-    raw.set("lock:{report:7}", "another holder")
-    waiter = threads.start(service.get_with_lock, "report:7", lambda: 1, 60)
-    until(lambda: service.stats.counts("generic").waits)
-    raw.delete("lock:{report:7}")
-    assert waiter.result() == 1
+@pytest.mark.parametrize("place", ["standalone"])
+@pytest.mark.parametrize("lacking", ["get", "hset", "client|setname"])
+def test_a_right_that_is_lacking_is_told_of_with_what_to_do(
+    lacking: str, raw: Any, port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that a script needs, and one that connecting needs."""
+    monkeypatch.setattr("cache.replies._said", set())
+    raw.execute_command("ACL", "SETUSER", "less", "reset", "on", ">secret", *acl_rules(), f"-{lacking}")
+    with closing(CacheService.from_url(f"redis://less:secret@127.0.0.1:{port}")) as service:
+        assert service.get_company_enrichment(7, lambda: "computed") == "computed"
+        assert service.match_scores(7, [1], lambda jobs: {1: {"s": 1}}) == {1: {"s": 1}}
+
+    assert caplog.text.count("cache.not_permitted: give the user the rules of cache.access") == 1
+    assert lacking in caplog.text
+
+
+def _wait_for_another_s_lease(service: Any, other: Any, threads: Threads) -> None:
+    waiters = []
+
+    def compute() -> int:
+        waiters.append(threads.start(service.get_with_lock, "report:7", lambda: 2, 60))
+        until(lambda: service.stats.counts("generic").waits)
+        return 1
+
+    assert other.get_with_lock("report:7", compute, 60) == 1
+    assert waiters[0].result() == 1
 
 
 def _outlast_a_renewal(service: Any, raw: redis.Redis) -> None:

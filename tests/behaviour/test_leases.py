@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 import cache
@@ -18,7 +19,7 @@ from cache.flows import LEASE_MS
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import redis
 
@@ -73,6 +74,19 @@ def test_a_slow_holder_keeps_its_lease(connect: Callable[..., Any], raw: redis.R
 
     assert holder.result() == "value"
     assert service.stats.counts("generic").refused_writes == 0
+
+
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("shell", ["sync"])
+def test_a_lease_that_is_lost_is_renewed_no_more(service: Any, raw: redis.Redis) -> None:
+    def compute() -> str:
+        assert service._keeper._holds
+        raw.delete(LEASE)
+        until(lambda: not service._keeper._holds)
+        return "value"
+
+    assert service.get_with_lock(KEY, compute, 60) == "value"
+    assert service.stats.counts("generic").refused_writes == 1
 
 
 @pytest.mark.parametrize("what", ["value", "scores"])
@@ -152,10 +166,17 @@ def test_what_a_compute_raises_reaches_its_own_caller_and_another_one_tries(serv
     assert service.stats.counts("generic").computes == 1
 
 
+@pytest.fixture
+def foreign_lease(raw: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has the lease, and nobody is so slow that it ends of itself."""
+    monkeypatch.setattr("cache.flows.values.LEASE_MS", 60_000)
+    raw.set(LEASE, "another holder", px=60_000)
+
+
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., Any], raw: redis.Redis) -> None:
     service = connect(patience_s=0.2)
-    raw.set(LEASE, "another holder")
     began = time.monotonic()
 
     assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
@@ -164,21 +185,63 @@ def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., A
     assert not raw.exists(KEY)
 
 
-def waiting_for_another(service: Any, raw: redis.Redis, threads: Threads) -> list[Started]:
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("type_", ["string", "list"])
+@pytest.mark.parametrize("ttl_s", [None, 3600])
+def test_what_somebody_else_left_in_the_place_of_a_lease_is_replaced(
+    connect: Callable[..., Any], raw: redis.Redis, type_: str, ttl_s: int | None
+) -> None:
+    service = connect(patience_s=0.2)
+    raw.set(LEASE, "foreign") if type_ == "string" else raw.rpush(LEASE, "foreign")
+    if ttl_s is not None:
+        raw.expire(LEASE, ttl_s)
+
+    for _ in range(2):
+        assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
+
+    counts = service.stats.counts("generic")
+    assert (counts.computes, counts.hits, counts.waits, counts.refused_writes) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "standalone")])
+def test_nobody_waits_for_what_has_replaced_a_lease(
+    connect: Callable[..., Any], raw: redis.Redis, threads: Threads
+) -> None:
+    service = connect()
+    is_computing, may_end = threading.Event(), threading.Event()
+
+    def compute() -> str:
+        is_computing.set()
+        may_end.wait(20)
+        return "late"
+
+    holder = threads.start(connect().get_with_lock, KEY, compute, 60)
+    assert is_computing.wait(10)
+    waiter = threads.start(service.get_with_lock, KEY, lambda: "own", 60)
+    until(lambda: service.stats.counts("generic").waits)
+    raw.set(LEASE, "foreign")
+
+    assert waiter.result() == "own"
+    may_end.set()
+    assert holder.result() == "late"
+    assert service.get_with_lock(KEY, lambda: "newer", 60) == "own"
+
+
+def waiting_for_another(service: Any, threads: Threads) -> list[Started]:
     """Twenty callers who all wait for a lease that another process holds."""
-    raw.set(LEASE, "another holder")
     waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
     until(lambda: service.stats.counts("generic").waits == CALLERS)
     return waiters
 
 
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_a_process_asks_for_a_foreign_lease_as_one(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     """Twenty waiters cost hardly more looks at the lease than one."""
     service = connect()
-    waiters = waiting_for_another(service, raw, threads)
+    waiters = waiting_for_another(service, threads)
     began = time.monotonic()
     raw.config_resetstat()
     time.sleep(0.5)
@@ -192,11 +255,12 @@ def test_a_process_asks_for_a_foreign_lease_as_one(
 
 
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     service = connect()
-    waiters = waiting_for_another(service, raw, threads)
+    waiters = waiting_for_another(service, threads)
     raw.config_resetstat()
     raw.set(KEY, b'\x01"the other\'s"')
     raw.delete(LEASE)
@@ -222,7 +286,7 @@ def test_who_comes_while_its_process_computes_asks_for_neither_value_nor_lease(
     raw.config_resetstat()
     late = [threads.start(service.get_with_lock, KEY, lambda: "own", 60) for _ in range(CALLERS)]
     until(lambda: service.stats.counts("generic").waits == CALLERS)
-    asked = calls(raw, "get") + calls(raw, "set")
+    asked = calls(raw, "get") + calls(raw, "evalsha")
     may_end.set()
 
     assert {caller.result() for caller in [first, *late]} == {"value"}
@@ -250,6 +314,61 @@ def test_a_cancelled_task_gives_its_lease_back(app_url: str, place: str, raw: re
         await service.close()
 
     asyncio.run(scenario())
+
+
+def test_a_task_that_is_cancelled_at_each_await_gives_its_lease_back(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """As anyio does it, and so Starlette: what cleans up is cancelled too."""
+
+    async def scenario() -> None:
+        service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
+        is_computing = asyncio.Event()
+
+        async def hang(*_: Any) -> Any:
+            is_computing.set()
+            await asyncio.Event().wait()
+
+        for call in (service.get_with_lock(KEY, hang, 60), service.match_scores(1, [2], hang)):
+            is_computing.clear()
+            async with anyio.create_task_group() as group:
+                group.start_soon(_awaited, call)
+                await is_computing.wait()
+                for lease in raw.keys("lock:*"):
+                    raw.persist(lease)  # it does not end by itself
+                group.cancel_scope.cancel()
+            async with asyncio.timeout(20):
+                while raw.keys("lock:*"):
+                    await asyncio.sleep(0.01)
+        await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_lease_of_a_task_that_its_event_loop_left_behind_is_not_renewed(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """In a process of its own: nobody closes the sockets of an event loop that has ended."""
+    program = f"""
+import asyncio, gc, cache
+from tests import patient
+patient.wait_long()
+service = cache.AsyncCacheService.from_url({app_url!r}, cluster={place == "cluster"})
+loop = asyncio.new_event_loop()
+async def hang():
+    print(len(service._keeper._holds))
+    loop.stop()
+    await asyncio.Event().wait()
+task = loop.create_task(service.get_with_lock({KEY!r}, hang, 60))
+loop.run_forever()
+del task
+loop.close()
+gc.collect()
+print(len(service._keeper._holds))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "1\n0\n"
 
 
 def test_a_task_cancelled_on_its_way_leaves_a_service_that_works(app_url: str, place: str, raw: redis.Redis) -> None:
@@ -353,6 +472,26 @@ asyncio.run(service.close())
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_each_event_loop_of_an_asyncio_service_keeps_its_connections(
+    app_url: str, place: str, raw: redis.Redis
+) -> None:
+    """As under WSGI, where each thread runs a loop of its own."""
+    service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for runner in (first, second):
+            assert runner.run(service.start_session(1, "Ada"))
+        connected = raw.info("stats")["total_connections_received"]
+        for runner in (first, second, first):
+            assert runner.run(service.get_session(1)) == "Ada"
+        assert raw.info("stats")["total_connections_received"] == connected
+        for runner in (first, second):
+            runner.run(service.close())
+
+
+async def _awaited(call: Awaitable[Any]) -> None:
+    await call
 
 
 async def _one() -> int:

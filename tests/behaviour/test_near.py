@@ -524,8 +524,6 @@ def test_sessions_and_unknown_types_are_refused_by_name(connect: Callable[..., A
         connect(near=["match", name])
     with pytest.raises(ValueError, match=f"near has '{name}'"):
         connect(near=name)
-    with pytest.raises(ValueError, match="near_entries is 0"):
-        connect(near=["match"], near_entries=0)
 
 
 @ONE_LAYOUT

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cache.async_link import PerLoop
 from tests.behaviour.proxy import Proxy
 from tests.behaviour.services import Awaited
 from tests.behaviour.test_trouble import until
@@ -18,18 +19,9 @@ if TYPE_CHECKING:
     from local.valkey import Valkey
     from tests.behaviour.services import Started, Threads
 
+LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
 CALLERS = 20
-
-
-@pytest.fixture
-def layout() -> str:
-    return "hash"
-
-
-@pytest.fixture
-def place() -> str:
-    return "standalone"
 
 
 @pytest.fixture
@@ -58,9 +50,14 @@ def inside(service: Any) -> Any:
     return service._service if isinstance(service, Awaited) else service
 
 
+def of_its_loop(part: Any) -> Any:
+    return part.everywhere()[0] if isinstance(part, PerLoop) else part
+
+
 def queueing(service: Any) -> int:
     """How many of its callers read together with others, or wait for that."""
-    return sum(queue.callers for queue in inside(service)._reads._queues._queues.values())
+    queues = of_its_loop(inside(service)._reads._queues)
+    return sum(queue.callers for queue in queues._queues.values())
 
 
 def read_on_its_way(service: Any, threads: Threads, raw: redis.Redis) -> Started:
@@ -92,7 +89,7 @@ def test_who_calls_after_an_invalidation_shares_no_read_from_before_it(
     service: Any, connect: Callable[..., Any], threads: Threads, proxy: Proxy, raw: redis.Redis
 ) -> None:
     test_a_crowd_s_reads_are_few(service, threads, proxy, raw)
-    until(lambda: len(inside(service)._link._pool._idle) >= 2)
+    until(lambda: len(of_its_loop(inside(service)._link._pool)._idle) >= 2)
     proxy.may_reply.clear()
     early = [read_on_its_way(service, threads, raw) for _ in range(2)]  # one alone, one for whoever came before it
     assert connect().set_company_enrichment(COMPANY, "new")

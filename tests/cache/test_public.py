@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 from importlib import resources
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Any, TypedDict, assert_type
 
 import pytest
 import redis
@@ -89,19 +89,41 @@ def test_what_cannot_be_a_cluster_is_refused(url: str, problem: str) -> None:
         CacheService.from_url(url, cluster=True)
 
 
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+def test_an_option_that_no_connection_has_is_refused_by_name(service: Any) -> None:
+    """It would be taken for a server that is away."""
+    with pytest.raises(ValueError, match="unexpected keyword argument 'ssl_ca'"):
+        service.from_url("redis://127.0.0.1?ssl_ca=/ca.pem")
+
+
+@pytest.mark.parametrize("count", [0, -1, "5", True])
+@pytest.mark.parametrize("option", ["max_connections", "near_entries"])
+def test_a_count_that_is_none_is_refused(option: str, count: Any) -> None:
+    options = {"near": ["match"], option: count}
+    with pytest.raises(ValueError, match=f"{option} is {count!r}; it must be a whole number, at least 1"):
+        CacheService.from_url("redis://127.0.0.1", **options)
+
+
 @pytest.mark.parametrize("layout", ["list", ""])
 def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
     with pytest.raises(ValueError, match="Known: hash, keys"):
         CacheService.from_url("redis://127.0.0.1", layout=layout)
 
 
-def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
+class Score(TypedDict):
+    score: float
+
+
+def typed(service: CacheService, scores: Mapping[int, dict[str, Any]], own: dict[int, Score]) -> None:
     """Never run: the type checker is the test."""
     assert_type(service.get_match_score(1, 2), dict[str, Any] | None)
     assert_type(service.set_match_score(1, 2, {"score": 1}), bool)
     assert_type(service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
     assert_type(service.set_match_scores(1, scores, fence=service.fence(1, [2])), bool)
     assert_type(service.match_scores(1, range(2), lambda jobs: scores), dict[int, dict[str, Any]])
+    service.set_match_score(1, 2, own[2])
+    service.set_match_scores(1, own)
+    service.match_scores(1, range(2), lambda jobs: own)
     assert_type(service.invalidate_user_matches(1), bool)
     assert_type(service.invalidate_job_matches(1), bool)
     assert_type(service.get_company_enrichment(1, lambda: None, none_ttl=60), Any)
@@ -125,17 +147,23 @@ def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
     CacheService.from_url("redis://", near={1})  # type: ignore[arg-type]
 
 
-async def typed_async(service: AsyncCacheService, scores: Mapping[int, dict[str, Any]]) -> None:
+async def typed_async(service: AsyncCacheService, scores: Mapping[int, dict[str, Any]], own: dict[int, Score]) -> None:
     async def load() -> object:
         return None
 
     async def compute(jobs: list[int]) -> Mapping[int, dict[str, Any]]:
         return scores
 
+    async def compute_own(jobs: list[int]) -> dict[int, Score]:
+        return own
+
     assert_type(await service.get_match_score(1, 2), dict[str, Any] | None)
     assert_type(await service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
     assert_type(await service.set_match_scores(1, scores, fence=await service.fence(1, [2])), bool)
     assert_type(await service.match_scores(1, range(2), compute), dict[int, dict[str, Any]])
+    await service.set_match_score(1, 2, own[2])
+    await service.set_match_scores(1, own)
+    await service.match_scores(1, range(2), compute_own)
     assert_type(await service.invalidate_user_matches(1), bool)
     assert_type(await service.get_company_enrichment(1, load, none_ttl=60), Any)
     assert_type(await service.get_ijp(1, load), Any)

@@ -9,7 +9,7 @@ import pytest
 from cache import commands, keys
 from cache.breaker import Breaker
 from cache.fences import FORGOTTEN, FORGOTTEN_FOR_S, Fences
-from cache.pending import MAX_MATCH_INVALIDATIONS, REAPPLY_S, Pending
+from cache.pending import ABANDONED_AFTER_S, MAX_MATCH_INVALIDATIONS, REAPPLY_S, Pending
 
 OLD, NEW = (b"user 1", b"job 1."), (b"user 2", b"job 1.")
 PAIR = (1234, 5678)
@@ -60,6 +60,22 @@ def test_an_invalidation_that_comes_while_others_are_applied_stays_pending(clock
     assert pending.begin() == (one,)
     pending.failed([one])
     assert len(pending) == 1
+
+
+def test_what_nobody_goes_on_applying_is_applied_by_another(clock: Clock) -> None:
+    """As of a thread that a signal's handler tore out of it."""
+    pending = Pending(clock)
+    one = commands.delete("ijp:1")
+    pending.add([one])
+    assert pending.begin() == (one,)
+    assert len(pending) == 1
+
+    clock.time += ABANDONED_AFTER_S + 1
+
+    assert pending.begin() == (one,)
+    assert pending.begin() == ()
+    pending.applied([one])
+    assert len(pending) == 0
 
 
 def test_a_child_applies_what_its_parent_was_applying_at_the_fork(clock: Clock) -> None:
