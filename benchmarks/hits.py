@@ -14,6 +14,7 @@ from benchmarks.measure import Figure, added, figure, interleaved, interleaved_a
 from benchmarks.peers import having
 from benchmarks.peers.library import NAME, AsyncLibrary
 from benchmarks.peers.redis_py import RedisAsyncio, RedisPy
+from cache.codec import PACKED_BYTES
 from cache.pool import Pool
 from local.valkey import Valkey
 
@@ -32,7 +33,7 @@ def one_hit(*, quick: bool) -> list[Figure]:
     rounds, calls_per_round = (5, 50) if quick else (60, 200)
     jobs = workloads.job_list()
     with Valkey() as server, _Peers(server.port, "get", jobs) as peers, redis.Redis(port=server.port) as client:
-        client.set("plain", b"x" * 22)
+        client.set("plain", b"x" * PACKED_BYTES)
         connect: Any = redis.Connection  # untyped
         connection = connect(port=server.port)
         connection.connect()

@@ -150,12 +150,12 @@ class AsyncCacheService:
         return await self.run(self.flows.fence(user_id, ids(job_ids)))
 
     async def set_match_score(
-        self, user_id: int, job_id: int, score_data: dict[str, Json], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, job_id: int, score_data: Mapping[str, Json], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         return await self.set_match_scores(user_id, {job_id: score_data}, fence=fence)
 
     async def set_match_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         ids(scores)
         return await self.run(self.flows.set_scores(user_id, scores, fence))
@@ -164,7 +164,7 @@ class AsyncCacheService:
         self,
         user_id: int,
         job_ids: Iterable[int],
-        compute: Callable[[list[int]], Awaitable[Mapping[int, dict[str, Json]]]],
+        compute: Callable[[list[int]], Awaitable[Mapping[int, Mapping[str, Json]]]],
     ) -> dict[int, dict[str, Json]]:
         jobs = ids(job_ids)
         if self.near is not None and (scores := self.near.scores(user_id, jobs)) is not None:

@@ -3,8 +3,8 @@
 Every stored value starts with one byte, its format:
 
 1  JSON
-2  a match score, packed: deadline (4 bytes), job's generation (6), then the record (11)
-3  a match score as JSON: deadline (4), job's generation (6), JSON
+2  a match score, packed: deadline (4 bytes), job's generation (5), then the record (11)
+3  a match score as JSON: deadline (4), job's generation (5), JSON
 4  a session: greatest lifetime's end (4), JSON
 
 JSON that starts with a space holds what orjson would not give back (whole numbers beyond 64 bits, lone
@@ -29,7 +29,7 @@ import orjson
 from cache.errors import UncacheableError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 Json = Any  # None, bool, int, float, str, or lists and str-keyed dicts of these
 
@@ -40,7 +40,7 @@ FORMAT_SESSION: Final = 4
 NEWEST_FORMAT: Final = 4
 _FORMATS_END: Final = 32  # no format has a printable byte: text that others wrote is foreign, not newer
 
-GENERATION_BYTES: Final = 6
+GENERATION_BYTES: Final = 5
 PACKED_FIELDS: Final = ("score", "skills", "title", "location", "salary", "seniority", "at")
 
 _SCORE_HEAD: Final = struct.Struct(f">BI{GENERATION_BYTES}s")
@@ -98,7 +98,7 @@ def decode_session(raw: bytes) -> tuple[int, Json] | None:
     return None if value is UNDECODABLE else (_SESSION_HEAD.unpack_from(raw)[1], value)
 
 
-def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> bytes:
+def encode_score(score: Mapping[str, Json], deadline: int, generation: bytes) -> bytes:
     """Format 2 where it loses nothing, else format 3. Raises UncacheableError as `encode` does."""
     if type(score) is not dict:
         raise UncacheableError(f"a match score is a dict, not {type(score).__name__}.")
@@ -109,7 +109,9 @@ def encode_score(score: dict[str, Json], deadline: int, generation: bytes) -> by
     return _SCORE_HEAD.pack(FORMAT_SCORE_JSON, deadline, generation) + _json(score)
 
 
-def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations: Iterable[bytes]) -> list[bytes] | None:
+def pack_scores(
+    scores: Collection[Mapping[str, Json]], deadline: int, generations: Iterable[bytes]
+) -> list[bytes] | None:
     """`encode_score` of each, with the generation of its job, if all of them take format 2 and no `score` is an int.
 
     Else None.
@@ -122,7 +124,7 @@ def pack_scores(scores: Collection[dict[str, Json]], deadline: int, generations:
     return list(map(_PACKED.pack, *heads, hundredths, *percentages, times))
 
 
-def packed_columns(scores: Collection[dict[str, Json]]) -> list[bytes] | None:
+def packed_columns(scores: Collection[Mapping[str, Json]]) -> list[bytes] | None:
     """What `pack_scores` has behind each `packed_head`, by columns: the first byte of each, and so on.
 
     None where that has None.
@@ -140,7 +142,7 @@ def packed_head(deadline: int, generation: bytes) -> bytes:
     return _SCORE_HEAD.pack(FORMAT_SCORE_PACKED, deadline, generation)
 
 
-def _columns(scores: Collection[dict[str, Json]]) -> tuple[list[int], list[bytes], tuple[int, ...]] | None:
+def _columns(scores: Collection[Mapping[str, Json]]) -> tuple[list[int], list[bytes], tuple[int, ...]] | None:
     """(`score`s in hundredths, the columns of percentages, `at`s) where format 2 takes them and no `score` is an int.
 
     Warming packs a million at a time: each line runs through a column of them inside the interpreter.
@@ -241,16 +243,12 @@ def score_head(raw: bytes) -> tuple[int, bytes] | None:
     return deadline, generation
 
 
-def is_generation(raw: bytes | None) -> bool:
-    return raw is not None and len(raw) == GENERATION_BYTES
-
-
 def is_newer(raw: bytes) -> bool:
     """Whether a newer release wrote these bytes: such a value is a miss, and is not overwritten."""
     return bool(raw) and NEWEST_FORMAT < raw[0] < _FORMATS_END
 
 
-def _pack(score: dict[str, Json], deadline: int, generation: bytes) -> bytes | None:
+def _pack(score: Mapping[str, Json], deadline: int, generation: bytes) -> bytes | None:
     """None where a field is missing or out of its range."""
     try:
         value, at = score["score"], score["at"]

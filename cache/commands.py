@@ -93,7 +93,7 @@ def _script(name: str) -> tuple[str, str]:
 
 _NAMES: Final = (
     *("ensure_generation", "ensure_job_generations", "fill_scores", "replace_scores", "fill"),
-    *("release", "release_jobs", "renew", "renew_jobs", "take_jobs"),
+    *("release", "release_jobs", "renew", "renew_jobs", "take_jobs", "take_lease"),
 )
 _HASH: Final = {name: _script(name)[0] for name in _NAMES}
 
@@ -137,7 +137,7 @@ def set_for(key: str, value: bytes, ttl_s: int) -> Command:
 
 
 def take_lease(lease: str, token: bytes, life_ms: int) -> Command:
-    return ("SET", lease, token, "NX", "PX", str(life_ms))
+    return ("EVALSHA", _HASH["take_lease"], "1", lease, token, str(life_ms))
 
 
 def force_lease(lease: str, token: bytes, life_ms: int) -> Command:

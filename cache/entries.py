@@ -22,7 +22,7 @@ _AT_ONCE_FROM: Final = 8
 
 
 def pack(
-    scores: Mapping[int, dict[str, Json]],
+    scores: Mapping[int, Mapping[str, Json]],
     job_generations: Mapping[int, bytes],
     deadline: int,
     notes: Mapping[bytes, bytes],

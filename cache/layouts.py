@@ -76,7 +76,7 @@ class Layout(Protocol):
         self,
         user_id: int,
         generation: bytes,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         job_generations: Mapping[int, bytes],
         *,
         deadline: int,
@@ -114,7 +114,8 @@ def _judge_all(
     # Many packed scores are the common case, and worth a path of their own.
     are_judged = len(values) > 1 and _judge_together(scores, job_ids, values, generations, now)
     if scores.misses or not are_judged:
-        scores.job_generations = _well_formed(scores.job_generations)
+        scores.user_generation = _generation(scores.user_generation)
+        scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
@@ -176,9 +177,9 @@ def _each(generations: Reply, jobs: int) -> list[bytes | None]:
     return [None] * jobs if generations == commands.WRONG_TYPE else generations
 
 
-def _well_formed(generations: dict[int, bytes | None]) -> dict[int, bytes | None]:
+def _generation(raw: bytes | None) -> bytes | None:
     """Foreign bytes are no generation: no score's stamp would ever match them."""
-    return {job_id: each if codec.is_generation(each) else None for job_id, each in generations.items()}
+    return raw if raw is not None and len(raw) == codec.GENERATION_BYTES else None
 
 
 def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
@@ -237,7 +238,7 @@ class HashLayout:
         self,
         user_id: int,
         generation: bytes,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         job_generations: Mapping[int, bytes],
         *,
         deadline: int,
@@ -261,7 +262,7 @@ class HashLayout:
 
     def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
         generation, stamp = _each(reply, 2)
-        return generation, stamp
+        return _generation(generation), stamp
 
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
         del job_ids
@@ -290,10 +291,8 @@ class KeysLayout:
         return jobs
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        values, user_generation, generations = replies[0], replies[1], _each(replies[2], len(job_ids))
-        if not codec.is_generation(user_generation):
-            user_generation = None
-        job_generations = _well_formed(dict(zip(job_ids, generations, strict=True)))
+        values, user_generation, generations = replies[0], _generation(replies[1]), _each(replies[2], len(job_ids))
+        job_generations = {job_id: _generation(each) for job_id, each in zip(job_ids, generations, strict=True)}
         scores = Scores({}, user_generation, job_generations, stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
@@ -311,7 +310,7 @@ class KeysLayout:
         self,
         user_id: int,
         generation: bytes,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         job_generations: Mapping[int, bytes],
         *,
         deadline: int,
@@ -344,8 +343,8 @@ class KeysLayout:
         return commands.mget([keys.match(user_id), keys.warm_stamp(user_id)])
 
     def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
-        generation, stamp = reply
-        if not stamp or not generation or not stamp.endswith(generation):
+        generation, stamp = _generation(reply[0]), reply[1]
+        if stamp is None or generation is None or not stamp.endswith(generation):
             return generation, None
         return generation, stamp[: -len(generation)]
 

@@ -174,13 +174,13 @@ class CacheService:
         return self.run(self.flows.fence(user_id, ids(job_ids)))
 
     def set_match_score(
-        self, user_id: int, job_id: int, score_data: dict[str, Json], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, job_id: int, score_data: Mapping[str, Json], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         """Caches one score for the catalogue's TTL. True if it was stored, False if it came too late."""
         return self.set_match_scores(user_id, {job_id: score_data}, fence=fence)
 
     def set_match_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], *, fence: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], *, fence: Mapping[int, Fence] | None = None
     ) -> bool:
         """Caches scores, each with `fence`, else with the generations that the missed `get_*` before it saw.
 
@@ -194,7 +194,7 @@ class CacheService:
         self,
         user_id: int,
         job_ids: Iterable[int],
-        compute: Callable[[list[int]], Mapping[int, dict[str, Json]]],
+        compute: Callable[[list[int]], Mapping[int, Mapping[str, Json]]],
     ) -> dict[int, dict[str, Json]]:
         """`{job_id: score}` for all ids: what is cached, and `compute(missing_job_ids)` for the rest, stored.
 

@@ -30,8 +30,9 @@ ALARM_METRIC_USD: Final = 0.10
 COMPOSITE_USD: Final = 0.50
 DASHBOARD_USD: Final = 3.00
 METRIC_USD: Final = 0.30
-# Hits, misses and the baseline of each cache type.
+# Hits, misses and the baseline of each cache type, and the hits and misses that `get_with_lock` counts as `generic`.
 METRICS_PER_TYPE: Final = 3
+GENERIC_METRICS: Final = 2
 # What a monitoring subscription adds to a distribution.
 CDN_METRICS: Final = 8
 NOT_INCLUDED: Final = (
@@ -74,7 +75,7 @@ def lines(settings: Settings, catalog: Catalog) -> list[Line]:
             CLOUDWATCH_SOURCE,
         ),
         Line("dashboard", 1, DASHBOARD_USD, CLOUDWATCH_SOURCE),
-        Line("hit-rate metrics", cache_types * METRICS_PER_TYPE, METRIC_USD, CLOUDWATCH_SOURCE),
+        Line("hit-rate metrics", cache_types * METRICS_PER_TYPE + GENERIC_METRICS, METRIC_USD, CLOUDWATCH_SOURCE),
         Line("CloudFront metrics", CDN_METRICS, METRIC_USD, CLOUDWATCH_SOURCE),
         Line("encryption keys", keys, KEY_USD, KMS_SOURCE),
     ]

@@ -40,7 +40,12 @@ def _identifier(prefix: str) -> Any:
     return _matching(rf"{prefix}-[0-9a-f]{{8,17}}", f"{prefix}-0123456789abcdef0")
 
 
-_HOST: Final = _matching(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", "static.example.com")
+_HOST_NAME: Final = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
+_HOST: Final = _matching(_HOST_NAME, "static.example.com")
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/understanding-response-headers-policies.html
+_ORIGIN: Final = _matching(
+    rf"\*|https://(\*\.)?{_HOST_NAME}(:\d{{1,5}})?", "https://app.example.com or https://*.example.com, or be * alone"
+)
 
 
 def _known(table: Mapping[str, object]) -> Callable[[str], str]:
@@ -167,6 +172,7 @@ class Settings(BaseModel):
     certificate_arn: str | None = Field(default=None, pattern=r"^arn:aws:acm:us-east-1:\d{12}:certificate/.+$")
     web_acl_arn: str | None = Field(default=None, pattern=r"^arn:aws:wafv2:us-east-1:\d{12}:global/webacl/.+$")
     hsts_scope: Literal["host", "subdomains", "preload"] = "host"
+    asset_origins: Annotated[tuple[Annotated[str, _ORIGIN], ...], AfterValidator(_distinct)] = ()
 
     alarm_actions: bool = True
     alarm_subscriptions: Annotated[dict[str, Subscription], AfterValidator(_different)] = Field(default_factory=dict)

@@ -131,7 +131,12 @@ class CacheAlarms(pulumi.ComponentResource):
                 alarm_actions=[args.topic_arn],
                 ok_actions=[args.topic_arn],
                 tags=settings.names.tags(composite.kind),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[made[child] for child in composite.children]),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[made[child] for child in composite.children],
+                    # `alarmActions` replaces it under its name: the old one, deleted last, would take the new along.
+                    delete_before_replace=True,
+                ),
             )
         self.register_outputs({})
 

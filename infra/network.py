@@ -54,7 +54,8 @@ class Network(pulumi.ComponentResource):
             vpc_id=self.vpc_id,
             # Connections that come in are answered without an egress rule.
             tags=names.tags("cache"),
-            opts=child,
+            # In another VPC it is another group, and this one cannot go while the cache is in it.
+            opts=pulumi.ResourceOptions(parent=self, protect=settings.protect_data),
         )
         for source in settings.application_security_group_ids:
             vpc.SecurityGroupIngressRule(

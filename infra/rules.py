@@ -159,6 +159,8 @@ def _site(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
         yield Breach(
             ("hstsScope",), settings.hsts_scope, "it needs domainNames: CloudFront's own is not yours.", remove=True
         )
+    if "*" in settings.asset_origins and len(settings.asset_origins) > 1:
+        yield Breach(("assetOrigins",), list(settings.asset_origins), "* lets every origin in; list it alone, or not.")
 
 
 def _floors(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
@@ -179,6 +181,6 @@ RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("parameterOverrides",), _parameters),
     (("vpcId", "subnetIds", "vpcCidr"), _network),
     (("loadTestUser", "extraKeyPatterns"), _access),
-    (("domainNames", "certificateArn", "hstsScope"), _site),
+    (("domainNames", "certificateArn", "hstsScope", "assetOrigins"), _site),
     (("hitRateFloors",), _floors),
 )

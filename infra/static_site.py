@@ -9,6 +9,8 @@ import pulumi
 from pulumi_aws import cloudfront, cloudwatch, s3
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infra.settings import Settings
 
 # The caching strategy's week, for files whose name changes with their content.
@@ -161,7 +163,7 @@ class StaticSite(pulumi.ComponentResource):
                     cache_policy_id=_cache_policy(f"{name}-assets", names.of("assets"), ASSET_TTL_S, child).id,
                     # No Cache-Control of its own: a missing file would be missing in the browser for a week.
                     response_headers_policy_id=_headers_policy(
-                        f"{name}-assets", names.of("assets"), settings, child
+                        f"{name}-assets", names.of("assets"), settings, child, cors=_cors(settings.asset_origins)
                     ).id,
                     **common,
                 )
@@ -358,8 +360,33 @@ def _cache_policy(resource: str, name: str, ttl_s: int, opts: pulumi.ResourceOpt
     )
 
 
+def _cors(origins: Sequence[str]) -> cloudfront.ResponseHeadersPolicyCorsConfigArgs | None:
+    """Lets pages of `origins` read what they load, as browsers ask of fonts and modules. No credentials, no changes."""
+    if not origins:
+        return None
+    return cloudfront.ResponseHeadersPolicyCorsConfigArgs(
+        access_control_allow_credentials=False,
+        access_control_allow_headers=cloudfront.ResponseHeadersPolicyCorsConfigAccessControlAllowHeadersArgs(
+            items=["*"]
+        ),
+        access_control_allow_methods=cloudfront.ResponseHeadersPolicyCorsConfigAccessControlAllowMethodsArgs(
+            items=["GET", "HEAD"]
+        ),
+        access_control_allow_origins=cloudfront.ResponseHeadersPolicyCorsConfigAccessControlAllowOriginsArgs(
+            items=list(origins)
+        ),
+        origin_override=True,
+    )
+
+
 def _headers_policy(
-    resource: str, name: str, settings: Settings, opts: pulumi.ResourceOptions, *, cache_control: str | None = None
+    resource: str,
+    name: str,
+    settings: Settings,
+    opts: pulumi.ResourceOptions,
+    *,
+    cache_control: str | None = None,
+    cors: cloudfront.ResponseHeadersPolicyCorsConfigArgs | None = None,
 ) -> cloudfront.ResponseHeadersPolicy:
     """Security headers; and `cache_control` for the browser on every answer, errors too, whatever the object says."""
     return cloudfront.ResponseHeadersPolicy(
@@ -374,6 +401,7 @@ def _headers_policy(
         )
         if cache_control
         else None,
+        cors_config=cors,
         security_headers_config=cloudfront.ResponseHeadersPolicySecurityHeadersConfigArgs(
             content_type_options=cloudfront.ResponseHeadersPolicySecurityHeadersConfigContentTypeOptionsArgs(
                 override=True

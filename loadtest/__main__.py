@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "live": "steps of rising load on a server in real time, until latency or the achieved rate breaks",
     "compare": "show what changed between two verdict.json, and fail on what got worse",
     "plan": "predict hit rates and memory, without a server",
+    "simulate": "closed form, simulation and, with --measure, measurement beside each other, on several seeds",
 }
 
 

@@ -39,11 +39,9 @@ class Origins:
         self.ijp = _padded({"titles": ["engineer"], "remote": True}, catalog.ijp.item_size_bytes)
         self.session = _padded({"token": "0" * 32, "roles": ["candidate"]}, catalog.session.item_size_bytes)
 
-    def score(self, user: int, job: int) -> dict[str, Json]:
-        return self._scores[(user * 31 + job) % _POOL]
-
     def scores(self, user: int, jobs: list[int]) -> dict[int, dict[str, Json]]:
-        return {job: self.score(user, job) for job in jobs}
+        pool, first = self._scores, user * 31
+        return {job: pool[(first + job) % _POOL] for job in jobs}
 
     def scores_of_users(self, wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Json]]]:
         """What warming asks for: `{user: [job, …]}` to `{user: {job: score}}`."""

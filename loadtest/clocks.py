@@ -77,8 +77,6 @@ class DeletingClock:
                     self._deadlines.clear()
                 case "SET", (_, key, _, "EX", ttl):
                     self._expires(key, ttl)
-                case "SET", (_, key, _, "NX", "PX", life_ms) if reply is not None:
-                    self._expires(key, int(life_ms) / 1000)
                 case "GETEX", (_, key, "EX", ttl) if reply is not None:
                     self._expires(key, ttl)
                 case "EXPIRE", (_, key, ttl) if reply:
@@ -94,6 +92,8 @@ class DeletingClock:
                     self._expires(key, ttl)
             case "fill_scores" | "replace_scores", (_, _, _, key, _, ttl, *_) if reply:
                 self._expires(key, ttl)
+            case "take_lease", (_, _, _, key, _, life_ms) if reply:
+                self._expires(key, int(life_ms) / 1000)
             case "fill", (_, _, _, key, lease, _, _, ttl) if reply:
                 self._expires(key, ttl)
                 self._deadlines.pop(str(lease), None)

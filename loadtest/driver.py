@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import commands, keys
-from cache.commands import Send, Unavailable
 from cache.flows import Flows
 from cache.stats import Stats
 from loadtest.calls import Origins, flow_of
@@ -23,9 +22,9 @@ from loadtest.traffic import CacheCall, Call
 from local.valkey import Valkey, faketime_library
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from cache.commands import Flow
+    from cache.commands import Command
     from loadtest.population import Population
     from loadtest.scenarios import Scenario
     from loadtest.share import Share
@@ -111,7 +110,7 @@ class Driver:
         match call.call:
             case Call.MATCH_SCORES:
                 outcome = Outcome(self, call)
-                return Task(outcome.watched(flow), partial(self.origins.scores, call.user), outcome.done)
+                return Task(flow, partial(self.origins.scores, call.user), outcome.done, sent=outcome.sent)
             case Call.IJP | Call.COMPANY:
                 return Task(flow, partial(self._origin, call.call), partial(self._single_done, call))
             case Call.GET_SESSION:
@@ -189,26 +188,14 @@ class Outcome:
         self._call = call
         self._misses = 0
 
-    def watched(self, flow: Flow[Any]) -> Flow[Any]:
-        go_on, answer = flow.send, None
-        while True:
-            try:
-                step = go_on(answer)
-            except StopIteration as end:
-                return end.value
-            if isinstance(step, Send):
-                # The first time: later ones ask again for what is waited for.
-                self._misses = self._misses or sum(map(commands.leases_asked_for, step.commands))
-            try:
-                go_on, answer = flow.send, (yield step)
-            except BaseException as error:  # noqa: BLE001 - the flow cleans up, and raises it again
-                go_on, answer = flow.throw, error
-            if isinstance(answer, Unavailable):
-                self._misses = len(self._call.jobs)
+    def sent(self, batch: Sequence[Command]) -> None:
+        # The first time: later ones ask again for what is waited for.
+        self._misses = self._misses or sum(map(commands.leases_asked_for, batch))
 
     def done(self, _task: Task) -> None:
         lookups = len(self._call.jobs)
-        self._driver.count(self._call, lookups - self._misses, lookups)
+        misses = lookups if self._driver.pipeline.is_down else self._misses
+        self._driver.count(self._call, lookups - misses, lookups)
 
 
 def numbers(info: dict[str, str]) -> Iterator[tuple[str, float]]:

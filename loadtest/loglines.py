@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -32,13 +33,14 @@ OPERATIONS: Final = {
 }
 # Up to here a number is a time in seconds (the year 5138), in milliseconds up to a thousand times as much.
 _SECONDS_BELOW: Final = 1e11
+_UNITS: Final = {1: "seconds", 1000: "milliseconds"}
 # Every call that a line may be, by the number that `Lines` has for it.
-_CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
-_NUMBER_OF: Final = {call: number for number, call in enumerate(_CALLS)}
-# Consecutive lines of these are one call, if time and user are the same too.
-_LISTS: Final = (_NUMBER_OF["match", "get"], _NUMBER_OF["match", "set"])
-GETS: Final = tuple(number for number, (_, operation) in enumerate(_CALLS) if operation == "get")
-COMPANIES: Final = tuple(number for number, (cache_type, _) in enumerate(_CALLS) if cache_type == "company")
+CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
+_NUMBER_OF: Final = {call: number for number, call in enumerate(CALLS)}
+# Of each call, by its number.
+IS_GET: Final = np.array([operation == "get" for _, operation in CALLS])
+IS_COMPANY: Final = np.array([cache_type == "company" for cache_type, _ in CALLS])
+IS_SESSION: Final = np.array([cache_type == "session" for cache_type, _ in CALLS])
 # A key of the library's with its (user), (item).
 _KEYS: Final = (
     ("match", re.compile(r"match:(\d+):(\d+)")),
@@ -46,15 +48,17 @@ _KEYS: Final = (
     ("ijp", re.compile(r"ijp:(\d+)()")),
     ("session", re.compile(r"user:(\d+):session()")),
 )
+# Consecutive lines of these are one call, if time and user are the same too.
+_IS_LIST: Final = np.array([call in (("match", "get"), ("match", "set")) for call in CALLS])
 # What follows is the same for whole blocks.
 _CACHE_TYPES: Final = [name.encode() for name in OPERATIONS]
-_OPERATIONS: Final = sorted({name.encode() for _, name in _CALLS})
+_OPERATIONS: Final = sorted({name.encode() for _, name in CALLS})
 _NUMBERS: Final = np.array(
     [[_NUMBER_OF.get((name.decode(), operation.decode()), -1) for operation in _OPERATIONS] for name in _CACHE_TYPES]
 )
 # A match score has both; whoever invalidates says whose scores or which job's, and either will do.
-_NEEDS_USER: Final = np.array([call[0] != "company" and call != ("match", "invalidate") for call in _CALLS])
-_NEEDS_ITEM: Final = np.array([call[0] == "company" or call in (_CALLS[n] for n in _LISTS) for call in _CALLS])
+_NEEDS_USER: Final = np.array([call[0] != "company" and call != ("match", "invalidate") for call in CALLS])
+_NEEDS_ITEM: Final = IS_COMPANY | _IS_LIST
 # Of a key's entity: how many parts the key has, and the number of its get.
 _ENTITIES: Final = [b"match", b"company", b"user", b"ijp"]
 _PARTS: Final = np.array([3, 3, 3, 2])
@@ -96,7 +100,7 @@ class Lines(NamedTuple):
 
     def first_of_calls(self) -> Integers:
         """Where each call begins."""
-        goes_on = np.isin(self.call[1:], _LISTS)
+        goes_on = _IS_LIST[self.call[1:]]
         for column in (self.time_s, self.call, self.user):
             goes_on &= column[1:] == column[:-1]
         return np.flatnonzero(np.concatenate([[True], ~goes_on]))
@@ -115,7 +119,7 @@ class Calls(NamedTuple):
         items = lines.item.tolist()
         columns = (column[first].tolist() for column in (lines.time_s, lines.call, lines.user, lines.size))
         for time_s, call, user, size, start, stop in zip(*columns, first.tolist(), stops.tolist(), strict=True):
-            cache_type, operation = _CALLS[call]
+            cache_type, operation = CALLS[call]
             of_call = items[start:stop] if items[start] >= 0 else []
             yield Group(time_s, cache_type, operation, user, of_call, None if size < 0 else size)
 
@@ -191,13 +195,19 @@ class Reader:
         if (call < 0).any():
             raise NotPlainError
         return Lines(
-            found.times(time) / self._per_s,
+            self._times(found, time),
             call,
             found.numbers(user),
             found.numbers(item),
             np.full(len(call), -1),
             np.arange(before + 1, before + 1 + len(call)),
         )
+
+    def _times(self, found: Fields, place: int) -> NDArray[np.float64]:
+        times = found.times(place)
+        if not _is_in(self._per_s, times).all():
+            raise NotPlainError
+        return times / self._per_s
 
     def _trace_block(self, block: bytes, before: int) -> Lines:
         """`timestamp,key[,size]` in this order; the parts of a key are fields, too."""
@@ -216,7 +226,7 @@ class Reader:
         item[company], user[company] = user[company], -1
         size = found.numbers(behind_key) if "size" in self._layout else np.full(len(entity), -1)
         number = np.arange(before + 1, before + 1 + len(entity))
-        return Lines(found.times(0) / self._per_s, _GETS[entity], user, item, size, number)
+        return Lines(self._times(found, 0), _GETS[entity], user, item, size, number)
 
 
 def fields(line: str) -> list[str]:
@@ -236,6 +246,8 @@ def _time_format(text: str, name: str) -> tuple[Callable[[str], float], int]:
     try:
         number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         try:
             _iso(text)
         except ValueError:
@@ -243,11 +255,27 @@ def _time_format(text: str, name: str) -> tuple[Callable[[str], float], int]:
                 f"{name}: {text!r} is no timestamp; seconds, milliseconds or ISO 8601 are read."
             ) from None
         return _iso, 0
-    if number < _SECONDS_BELOW:
-        return float, 1
-    if number < _SECONDS_BELOW * 1000:
-        return lambda value: float(value) / 1000, 1000
+    for per_s in _UNITS:
+        if _is_in(per_s, number):
+            return partial(_number, per_s), per_s
     raise ScenarioError(f"{name}: {text!r} is later than any time in milliseconds; divide microseconds by a million.")
+
+
+def _number(per_s: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not _is_in(per_s, number):
+        raise ValueError(f"timestamp {text!r}, the first line's is in {_UNITS[per_s]}")
+    return number / per_s
+
+
+def _is_in(per_s: int, number: Any) -> Any:
+    """Whether a time, or each of an array, is in this unit."""
+    if per_s == 1:
+        return number < _SECONDS_BELOW
+    return (number >= _SECONDS_BELOW) & (number < _SECONDS_BELOW * per_s)
 
 
 def _iso(text: str) -> float:

@@ -36,14 +36,15 @@ _ROUNDS_AT_MOST: Final = 10_000  # of one instant: a flow that waits for ever is
 class Task:
     """A flow under way: who computes for it, who is told when it has ended.
 
-    `then` begins when it has ended. `answer` is what the flow is sent next, at the end its result; `sends` counts its
-    round trips.
+    `sent` sees the commands of each round trip, `then` begins when it has ended. `answer` is what the flow is sent
+    next, at the end its result; `sends` counts its round trips.
     """
 
     flow: Flow[Any]
     compute: Callable[..., Any] | None = None
     done: Callable[[Task], None] | None = None
     then: tuple[Task, ...] = ()
+    sent: Callable[[Sequence[Command]], None] | None = None
     answer: Any = field(default=None, init=False)
     sends: int = field(default=0, init=False)
 
@@ -93,6 +94,8 @@ class Pipeline:
                 step = self._advance(task)
                 if isinstance(step, Send):
                     task.sends += 1
+                    if task.sent:
+                        task.sent(step.commands)
                     batch += step.commands
                     waiting.append((task, len(step.commands)))
                 elif isinstance(step, Wait):

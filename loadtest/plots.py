@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 STYLE: Final = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "roleferry"}
 _SIZE: Final = (4.0, 2.9)  # inches
+_NUMBER_WIDTH: Final = 0.05  # of the picture
+_LEAST_MB: Final = 0.1  # a flushed server has nothing, which no log scale reaches
 # Up to this many days hours are shown, beyond it days.
 _HOURLY_DAYS: Final = 4
 
@@ -77,6 +79,7 @@ def memory(result: Result) -> str:
             label = f"{node.name.removeprefix('cache.')} can use"
             axis.axhline(node.usable_bytes / 1e6, color=ORANGE, linestyle=dash, label=label)
         axis.set_yscale("log")
+        axis.set_ylim(bottom=_LEAST_MB)
         _mark_faults(axis, result)
         legend(figure, axis)
         return svg(figure)
@@ -100,12 +103,15 @@ def legend(figure: Figure, axis: Any) -> None:
 
 
 def _mark_faults(axis: Any, result: Result) -> None:
+    run_days = result.ran_s / DAY_S
+    begins = [fault.at_s / DAY_S for fault in result.faults]
     for number, fault in enumerate(result.faults, start=1):
-        begin = fault.at_s / DAY_S
-        end = (result.ran_s if fault.until_s is None else fault.until_s) / DAY_S
+        begin = begins[number - 1]
+        end = run_days if fault.until_s is None else min(fault.until_s / DAY_S, run_days)
         axis.axvspan(begin, max(end, begin), facecolor="0.85", zorder=0)
         axis.axvline(begin, color=GREY, linewidth=1)
-        above = sum(other.at_s == fault.at_s for other in result.faults[: number - 1])
+        # Below the numbers that it would touch.
+        above = sum(begin - other < _NUMBER_WIDTH * run_days for other in begins[: number - 1])
         axis.annotate(
             f"{number}",
             (begin, 1),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Past this many users, more would not change which jobs the lists of all of them show.
 _ENOUGH: Final = 20_000
+# Of draws for one list.
+_ROUNDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ def _opened_by_all(
 ) -> NDArray[np.float64]:
     """`slot_shares` where only a sample's lists are drawn: a list's jobs at once, with replacement, for everybody."""
     popular, personal = scenario.popular_jobs, scenario.personal_in_list
-    bounds = np.cumsum(slot_weights[popular:])
-    drawn = np.searchsorted(bounds, rng.random((len(visits), personal)) * bounds[-1], side="right") + popular
-    weights = rng.permuted(np.tile(position_weights, (len(visits), 1)), axis=1) * visits[:, None]
-    shares = _shares(scenario.jobs, drawn, weights[:, :personal]) if personal else np.zeros(scenario.jobs)
-    shares *= 1 - scenario.popular_share
+    shares = np.zeros(scenario.jobs)
+    if personal:
+        bounds = np.cumsum(slot_weights[popular:])
+        drawn = np.searchsorted(bounds, rng.random((len(visits), personal)) * bounds[-1], side="right") + popular
+        weights = rng.permuted(np.tile(position_weights, (len(visits), 1)), axis=1) * visits[:, None]
+        shares += (1 - scenario.popular_share) * _shares(scenario.jobs, drawn, weights[:, :personal])
     shares[:popular] += scenario.popular_share / popular
     return shares
 
@@ -99,7 +102,9 @@ def _lists(
 ) -> NDArray[np.int64]:
     """Some of the popular slots and some personal ones by popularity, shuffled, for each user.
 
-    The personal ones are drawn one after the other without replacement: the first distinct ones of many draws.
+    The personal ones are drawn one after the other without replacement: the first distinct ones of many draws, and
+    where few jobs have nearly all the weight, the rest by Gumbel's trick, which takes as long whatever the weights are
+    (Kool, van Hoof, Welling: Stochastic Beams and Where to Find Them, ICML 2019).
     """
     popular, wanted = scenario.popular_jobs, scenario.personal_in_list
     lists = np.empty((users, scenario.list_length), dtype=np.int64)
@@ -107,9 +112,15 @@ def _lists(
     for user in range(users):
         chosen = rng.permutation(popular)[: scenario.popular_in_list]
         distinct: dict[int, None] = {}
-        while len(distinct) < wanted:
+        for _ in range(_ROUNDS):
+            if len(distinct) >= wanted:
+                break
             draws = np.searchsorted(bounds, rng.random(2 * wanted) * bounds[-1], side="right")
             distinct.update(dict.fromkeys(draws.tolist()))
+        else:
+            marks = np.log(slot_weights[popular:]) + rng.gumbel(size=len(bounds))
+            marks[list(distinct)] = -np.inf
+            distinct.update(dict.fromkeys(np.argsort(-marks)[:wanted].tolist()))
         personal = np.fromiter(distinct, dtype=np.int64)[:wanted]
         lists[user] = rng.permutation(np.concatenate([chosen, personal + popular]))
     return lists

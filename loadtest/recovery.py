@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from loadtest.scenarios import HOUR_S
+from loadtest.scenarios import HOUR_S, MINUTE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 MIN_EVENTS: Final = 100
 # Recovered is whoever is back within this much of the rate from before the fault.
 NEAR: Final = 0.05
+_HOUR_MINUTES: Final = HOUR_S // MINUTE_S
 
 
 @dataclass(frozen=True, slots=True)
 class Dip:
     """One cache type after one fault. Rates are fractions of 1, times are seconds after the fault began.
 
-    `recovered_after_s` is None where the rate did not come back within the run.
+    `before` leaves out the dips of earlier faults; `amid` names the one that was still felt when this fault began.
+    `recovered_after_s` is None where the rate did not come back before the next fault, or the end of the run.
     """
 
     fault: str
@@ -33,59 +35,94 @@ class Dip:
     lowest: float
     lowest_after_s: int
     recovered_after_s: int | None
+    amid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """The hit rate before a fault, and those of the windows behind it, each with the seconds after which it ends.
+
+    `ends` is the minute of the next fault. There are no windows where there are too few lookups up to then.
+    """
+
+    before: float
+    windows: list[tuple[int, float]]
+    ends: int
 
 
 def dips(result: Result) -> list[Dip]:
     """The dips that are larger than `NEAR`, in the order of their faults."""
-    found = []
-    for fault in result.faults:
-        for name in result.counts.types:
-            around = _around(result, fault, name)
-            found.append(around and _dip(fault, name, *around))
-    return [dip for dip in found if dip]
+    found = [dip for name in result.counts.types for _, _, dip in _effects(result, name) if dip]
+    return sorted(found, key=lambda dip: dip.at_s)
 
 
 def untold(result: Result, fault: Fault) -> list[str]:
     """Cache types with too few lookups before the fault, or behind it, to tell what it did."""
-    return [name for name in result.counts.types if _around(result, fault, name) is None]
+    return [
+        name
+        for name in result.counts.types
+        if any(each is fault and not (around and around.windows) for each, around, _ in _effects(result, name))
+    ]
 
 
-def _around(result: Result, fault: Fault, name: str) -> tuple[float, list[tuple[int, float]]] | None:
-    """The hit rate before a fault, and those of the windows behind it, up to the next one's; None for too few lookups.
+def _effects(result: Result, name: str) -> Iterator[tuple[Fault, _Around | None, Dip | None]]:
+    """What each fault did to one cache type: nothing to compare, no dip, or a dip."""
+    felt: list[tuple[range, str]] = []  # the minutes of each dip, and its fault
+    for fault in result.faults:
+        begins = fault.at_s // MINUTE_S
+        around = _around(result, fault, name, [minutes for minutes, _ in felt])
+        dip = _dip(fault, name, around) if around and around.windows else None
+        if around and not around.windows:
+            felt.append((range(begins, around.ends), str(fault)))  # nobody knows: no time to compare another with
+        if dip:
+            amid = next((of for minutes, of in felt if minutes.start < begins and begins in minutes), None)
+            dip = replace(dip, amid=amid)
+            # One that does not recover goes on through the faults behind it.
+            lasts = result.ran_s if dip.recovered_after_s is None else dip.recovered_after_s
+            felt.append((range(begins, begins + lasts // MINUTE_S), str(fault)))
+        yield fault, around, dip
 
-    Faults of one instant have the same windows.
-    """
-    hours = result.counts.types[name].by(minutes=60)
+
+def _around(result: Result, fault: Fault, name: str, felt: list[range]) -> _Around | None:
+    """Up to the next fault; faults of one instant have the same windows. None for too few lookups before it."""
     needed = MIN_EVENTS * (result.scenario.list_length if name == "match" else 1)
     end_s = min((later.at_s for later in result.faults if later.at_s > fault.at_s), default=result.ran_s)
-    begins, ends = fault.at_s // HOUR_S, -(-end_s // HOUR_S)
-    hits = sum(hits for hour, (hits, _) in hours.items() if hour < begins)
-    lookups = sum(lookups for hour, (_, lookups) in hours.items() if hour < begins)
-    windows = list(_windows({hour: tally for hour, tally in hours.items() if begins <= hour < ends}, needed))
-    return (hits / lookups, windows) if lookups >= needed and windows else None
+    begins, ends = fault.at_s // MINUTE_S, -(-end_s // MINUTE_S)
+    before = [0, 0]
+    hours: dict[int, list[int]] = {}
+    for minute, (hits, lookups) in sorted(result.counts.types[name].by_minute.items()):
+        if begins <= minute < ends:
+            tally = hours.setdefault((minute - begins) // _HOUR_MINUTES, [0, 0])
+        elif minute < begins and not any(minute in minutes for minutes in felt):
+            tally = before
+        else:
+            continue
+        tally[0] += hits
+        tally[1] += lookups
+    return _Around(before[0] / before[1], list(_windows(hours, needed)), ends) if before[1] >= needed else None
 
 
-def _dip(fault: Fault, name: str, before: float, windows: list[tuple[int, float]]) -> Dip | None:
-    lowest_end, lowest = min(windows, key=lambda window: window[1])
-    if lowest >= before - NEAR:
+def _dip(fault: Fault, name: str, around: _Around) -> Dip | None:
+    lowest_end_s, lowest = min(around.windows, key=lambda window: window[1])
+    if lowest >= around.before - NEAR:
         return None
-    last_below = max(end for end, rate in windows if rate < before - NEAR)
+    last_below_s = max(end_s for end_s, rate in around.windows if rate < around.before - NEAR)
     return Dip(
         fault=str(fault),
         at_s=fault.at_s,
         cache_type=name,
-        before=before,
+        before=around.before,
         lowest=lowest,
-        lowest_after_s=lowest_end * HOUR_S - fault.at_s,
-        recovered_after_s=last_below * HOUR_S - fault.at_s if last_below < windows[-1][0] else None,
+        lowest_after_s=lowest_end_s,
+        recovered_after_s=last_below_s if last_below_s < around.windows[-1][0] else None,
     )
 
 
-def _windows(hours: dict[int, tuple[int, int]], needed: int) -> Iterator[tuple[int, float]]:
-    """(hour in which it ends, hit rate) of stretches that hold the needed lookups."""
+def _windows(hours: dict[int, list[int]], needed: int) -> Iterator[tuple[int, float]]:
+    """(seconds after the fault at which it ends, hit rate) of stretches that hold the needed lookups."""
     hits = lookups = 0
     for hour, tally in hours.items():
         hits, lookups = hits + tally[0], lookups + tally[1]
         if lookups >= needed:
-            yield hour + 1, hits / lookups
+            yield (hour + 1) * HOUR_S, hits / lookups
             hits = lookups = 0

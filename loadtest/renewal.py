@@ -41,7 +41,9 @@ def fixed_ttl(lookups: float | Floats, ttl: float, removals: float | Floats = 0)
 
 def sliding_ttl(lookups: float | Floats, ttl: float) -> Floats:
     """h = 1 - e^(-lambda T): a hit is a gap shorter than the TTL."""
-    return -np.expm1(-np.asarray(lookups, dtype=np.float64) * ttl)
+    rate = np.asarray(lookups, dtype=np.float64)
+    # What nobody looks up is not there, however long the TTL; 0 times infinity is no number.
+    return -np.expm1(-np.multiply(rate, ttl, where=rate > 0, out=np.zeros_like(rate)))
 
 
 def bursts(sessions: float | Floats, lookups_in_session: float, ttl: float) -> Floats:

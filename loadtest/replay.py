@@ -10,17 +10,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from cache import keys
-from loadtest import parallel
+from loadtest import parallel, waves
 from loadtest.accesslog import TruncatedError
-from loadtest.calls import text_of
 from loadtest.driver import START_EPOCH_S, Driver, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
-from loadtest.loglines import COMPANIES, GETS, list_views
+from loadtest.loglines import IS_COMPANY, IS_GET, list_views
 from loadtest.looks import Looks
 from loadtest.pipeline import Task
 from loadtest.scenarios import DAY_S, HOUR_S
@@ -103,7 +103,7 @@ class _Replay:
         self._now = self._hour = 0  # of the last call that was read
         self._hours_due: deque[int] = deque()
         self._rows: dict[int, int] = {}  # of each person or, for companies nobody is named with, company
-        self._looks = Looks(driver, self._task)
+        self._looks = Looks(driver)
         self._wave: list[Task] = []
         self._changes: dict[tuple[str, int], Task] = {}  # the last of each entry, in this second
         for name, counted in driver.result.counts.types.items():
@@ -115,7 +115,10 @@ class _Replay:
         result, driver = self._driver.result, self._driver
         lookups_before = driver.server_lookups()
         try:
-            self._follow(progress)
+            try:
+                self._follow(progress)
+            finally:
+                self._looks.count()
             result.server_lookups = driver.server_lookups() - lookups_before
             driver.check_counts()
         except (TruncatedError, ServerGoneError) as error:
@@ -145,15 +148,32 @@ class _Replay:
         hours = np.unique(at // HOUR_S)
         self._hours_due += hours[hours > self._hour].tolist()
         self._now, self._hour = int(at[-1]), int(hours[-1])
-        rows = self._rows_of(calls)
-        mine = self._mine(calls)
-        for now, row, group in zip(at[mine].tolist(), rows[mine].tolist(), calls.groups(mine), strict=True):
-            if now > self._driver.result.ran_s:
+        rows, mine = self._rows_of(calls), self._mine(calls)
+        if len(mine):
+            self._looks.starts_sessions = self._log.is_trace
+            self._drive(calls, mine, at[mine], rows[mine])
+
+    def _drive(self, calls: Calls, mine: Integers, at: Integers, rows: Integers) -> None:
+        result = self._driver.result
+        # What was changed in an earlier block's last second is looked up behind that.
+        parts = waves.cut(calls, mine, at, rows, not_at=result.ran_s if self._changes else None)
+        others = parts.others
+        ends = np.searchsorted(others, parts.starts).tolist()
+        groups = zip(calls.groups(mine[others]), rows[others].tolist(), strict=True)
+        for number, now in enumerate(parts.seconds):
+            if now > result.ran_s:
                 self._carry_out()
                 self._sample_until(now)
                 self._driver.move(now)
-            for view in list_views(group) if len(group.items) > 1 else (group,):
-                self._add(view, row)
+            elif _JOBS in self._changes:
+                self._carry_out()
+            for name, starts, *columns in parts.singles:
+                start, stop = starts[number], starts[number + 1]
+                if start < stop:
+                    self._looks.add(name, *(column[start:stop] for column in columns))
+            for group, row in islice(groups, ends[number + 1] - ends[number]):
+                for view in list_views(group) if len(group.items) > 1 else (group,):
+                    self._add(view, row)
 
     def _seconds(self, calls: Calls) -> Integers:
         """When each call is carried out, in seconds after the first one."""
@@ -174,7 +194,7 @@ class _Replay:
     def _rows_of(self, calls: Calls) -> Integers:
         """The row that each lookup is counted for; -1 for a change."""
         _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
-        lookups = np.flatnonzero(np.isin(call, GETS))
+        lookups = np.flatnonzero(IS_GET[call])
         who, place = np.unique(np.where(user < 0, -2 - item, user)[lookups], return_inverse=True)
         rows = np.full(len(call), -1)
         rows[lookups] = np.array([self._rows.setdefault(each, len(self._rows)) for each in who.tolist()])[place]
@@ -183,7 +203,7 @@ class _Replay:
     def _mine(self, calls: Calls) -> Integers:
         """Which of the calls this process drives. Jobs are invalidated by each."""
         _, call, user, item, *_ = (column[calls.first] for column in calls.lines)
-        is_of_company = np.isin(call, COMPANIES)
+        is_of_company = IS_COMPANY[call]
         is_of_job = (user < 0) & ~is_of_company
         share = self._driver.share
         return np.flatnonzero(is_of_job | (np.where(is_of_company, item, user) % share.of == share.index))
@@ -204,12 +224,10 @@ class _Replay:
 
     def _add(self, group: Group, row: int) -> None:
         """What one second holds is in flight together, except what follows a change of the same entry."""
-        if _JOBS in self._changes:
-            self._carry_out()
         before = self._changes.get(_subject(group)) if self._changes else None
         is_lookup = group.operation == "get"
         if is_lookup and len(group.items) < 2 and before is None:
-            self._looks.add(group, row)
+            self._looks.add(group.cache_type, [_single(group)], [row], [-1])
             return
         task = self._task(group, row)
         if before is None:
@@ -226,19 +244,7 @@ class _Replay:
         if group.operation == "invalidate":
             return Task(self._invalidation(group))
         call = CALLS[group.cache_type, group.operation]
-        task = driver.task(CacheCall(call, user, items[0] if items else 0, jobs=tuple(items)), row=row)
-        if group.size_bytes is not None and call in (Call.IJP, Call.COMPANY):
-            task.compute = partial(text_of, group.size_bytes)
-        if call is Call.GET_SESSION and self._log.is_trace:
-            assert task.done
-            task.done = partial(self._log_in, user, task.done)
-        return task
-
-    def _log_in(self, user: int, count: Callable[[Task], None], task: Task) -> None:
-        """A trace has no logins: whoever has no session is sent to one."""
-        count(task)
-        if task.answer is None:
-            task.then = (Task(self._flows.start_session(user, self._driver.origins.session)),)
+        return driver.task(CacheCall(call, user, items[0] if items else 0, jobs=tuple(items)), row=row)
 
     def _invalidation(self, group: Group) -> Any:
         if group.cache_type == "company":
@@ -284,3 +290,10 @@ def _subject(group: Group) -> tuple[str, int]:
         return _JOBS
     # An update of the preferences removes the user's scores too.
     return "session" if group.cache_type == "session" else "user", group.user
+
+
+def _single(group: Group) -> Any:
+    """What a lookup of one value is about, as `Looks` has it."""
+    if group.cache_type == "match":
+        return group.user, group.items[0]
+    return group.items[0] if group.cache_type == "company" else group.user

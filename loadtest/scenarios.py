@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cache import CATALOG, Catalog
+from cache.layouts import MAX_SCORES_PER_USER
 from cache.nodes import NODE_TYPES
 from loadtest.errors import ScenarioError
 
@@ -92,19 +92,33 @@ _SHARES: Final = (
     *("night_share", "list_page_share", "job_page_share", "preferences_page_share", "preferences_change_share"),
     *("logout_share", "popular_share", "search_share"),
 )
-_POSITIVE: Final = (
-    *("users", "days", "sessions_per_user_day", "session_rate_shape", "seconds_per_page", "page_time_sigma"),
-    *("list_length", "popular_jobs", "jobs", "companies", "warming_active_days", "resolution_s"),
-)
-_NOT_NEGATIVE: Final = (
-    *("popularity_exponent", "vacancy_turnover_per_day", "job_updates_per_day", "company_refreshes_per_day"),
-    "usd_per_enrichment",
-)
+# From the least to the greatest value that a run can make something of: farther out, floats lose what is small beside
+# what is large, a visit never ends, or the machine's memory does.
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "users": (1, 1_000_000),
+    "days": (1, 1_000),
+    "sessions_per_user_day": (0.001, 100_000),
+    "session_rate_shape": (0.01, 10_000),
+    "pages_per_visit": (1.01, 1_000),
+    "seconds_per_page": (0.1, DAY_S),
+    "page_time_sigma": (0.01, 5),
+    "list_length": (1, MAX_SCORES_PER_USER),
+    "popular_jobs": (1, MAX_SCORES_PER_USER),
+    "jobs": (1, 1_000_000),
+    "companies": (1, 1_000_000),
+    "popularity_exponent": (0, 10),
+    "vacancy_turnover_per_day": (0, 100),
+    "job_updates_per_day": (0, 100),
+    "company_refreshes_per_day": (0, 100),
+    "warming_active_days": (1, 1_000),
+    "resolution_s": (1, 10),
+    "usd_per_enrichment": (0, 1_000_000),
+}
 
 
 def _problems(scenario: Scenario) -> Iterator[str]:
-    yield from _out_of_range(scenario)
-    yield from _contradictions(scenario)
+    # Values that are out of range contradict each other, too.
+    yield from list(_out_of_range(scenario)) or _contradictions(scenario)
     if scenario.warming not in WARMING_POLICIES:
         yield f"warming is {scenario.warming!r}; allowed are {', '.join(WARMING_POLICIES)}"
     if scenario.node_type not in NODE_TYPES:
@@ -119,24 +133,23 @@ def _out_of_range(scenario: Scenario) -> Iterator[str]:
     for name in _SHARES:
         if not 0 <= (value := getattr(scenario, name)) <= 1:
             yield f"{name} is {value!r}; a share lies between 0 and 1"
-    for name in _POSITIVE:
-        if not (value := getattr(scenario, name)) > 0:
-            yield f"{name} is {value!r}; it must be over 0"
-    for name in _NOT_NEGATIVE:
-        if not (value := getattr(scenario, name)) >= 0:
-            yield f"{name} is {value!r}; a rate is not negative"
-    if not scenario.pages_per_visit >= 1:
-        yield f"pages_per_visit is {scenario.pages_per_visit!r}; a visit has at least one page"
+    for name, (least, greatest) in _BOUNDS.items():
+        if not least <= (value := getattr(scenario, name)) <= greatest:
+            yield f"{name} is {value!r}; it must be from {least:,} to {greatest:,}"
 
 
 def _contradictions(scenario: Scenario) -> Iterator[str]:
     shares = scenario.list_page_share + scenario.job_page_share + scenario.preferences_page_share
     if abs(shares - 1) > 1e-9:
         yield f"list_page_share, job_page_share and preferences_page_share add up to {shares:g}; they must to 1"
-    if scenario.resolution_s > 10 or HOUR_S % max(scenario.resolution_s, 1):
-        yield f"resolution_s is {scenario.resolution_s!r}; it must be at most 10 and divide an hour"
+    if scenario.job_page_share == 0:
+        yield "job_page_share is 0; without job pages nothing asks for a company, and its target cannot be judged"
+    if HOUR_S % max(scenario.resolution_s, 1):
+        yield f"resolution_s is {scenario.resolution_s!r}; it must divide an hour"
     if scenario.popular_in_list > scenario.popular_jobs:
         yield f"the list takes {scenario.popular_in_list} popular jobs, but popular_jobs is {scenario.popular_jobs}"
+    if (scores := scenario.personal_in_list + scenario.popular_jobs) > MAX_SCORES_PER_USER:
+        yield f"a user would have {scores} scores, the list's and popular_jobs; the cache takes {MAX_SCORES_PER_USER}"
     if scenario.personal_in_list + scenario.popular_jobs > scenario.jobs:
         yield f"jobs is {scenario.jobs}; the popular and a user's personal ones need more"
 
@@ -151,11 +164,11 @@ def load(name: str, path: Path = FILE) -> Scenario:
     if name not in tables:
         raise ScenarioError(f"there is no scenario {name!r} in {path.name}. There are: {', '.join(tables)}.")
     settings = _inherited(name, tables, path)
-    known = {item.name: item for item in fields(Scenario)}
+    known = {item.name: item for item in fields(Scenario) if item.name != "name"}
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ScenarioError(f"scenario {name!r}: {', '.join(unknown)} is no setting. Known: {', '.join(known)}.")
-    missing = [key for key in known if key not in settings and key not in ("name", "ttl_s", "targets")]
+    missing = [key for key in known if key not in settings and key not in ("ttl_s", "targets")]
     if missing:
         raise ScenarioError(f"scenario {name!r} lacks {', '.join(missing)}; set it, or name a scenario in based_on.")
     for key, value in settings.items():
@@ -165,17 +178,18 @@ def load(name: str, path: Path = FILE) -> Scenario:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        return tomllib.loads(path.read_text())
+        read = tomllib.loads(path.read_text())
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of the text, its encoding, or a number of thousands of digits
         raise ScenarioError(f"{path} is not TOML: {error}.") from None
+    return {name: table for name, table in read.items() if isinstance(table, dict)}
 
 
 def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict[str, Any]:
     chain = [name]
     while base := tables[chain[-1]].get("based_on"):
-        if base not in tables or base in chain:
+        if not isinstance(base, str) or base not in tables or base in chain:
             raise ScenarioError(
                 f"scenario {chain[-1]!r} is based_on {base!r}, which is no other scenario of {path.name}."
             )
@@ -189,8 +203,8 @@ def _inherited(name: str, tables: dict[str, dict[str, Any]], path: Path) -> dict
 
 def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
     wanted, described = _KINDS.get(kind, (dict, "a table of numbers"))
-    is_infinite = isinstance(value, float) and not math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, wanted) or is_infinite:
+    is_endless = isinstance(value, (int, float)) and not -_ENDLESS < value < _ENDLESS  # or no number at all
+    if isinstance(value, bool) or not isinstance(value, wanted) or is_endless:
         raise ScenarioError(f"scenario {scenario!r}: {key} is {value!r}; it must be {described}.")
     if isinstance(value, dict):
         inner = "int" if "int" in kind else "float"
@@ -198,6 +212,7 @@ def _typed(scenario: str, key: str, value: Any, kind: str) -> Any:
     return float(value) if kind == "float" else value
 
 
+_ENDLESS: Final = 1e300
 _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),

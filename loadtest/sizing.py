@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cache import keys
+from cache import codec, keys
 from cache.nodes import NODE_TYPES
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ _PER_BUCKET: Final = 7
 # What the two tables take for an entry, halfway between two doublings; for counts that are not known exactly.
 TABLE_BYTES_OF_ENTRY: Final = 2 * round(_BUCKET / (_PER_BUCKET * 0.75))
 _LISTPACK: Final = 7  # six bytes of header, one that ends it
-_GENERATION: Final = 6
+_GENERATION: Final = codec.GENERATION_BYTES
 _STAMP: Final = 12
-_PACKED_SCORE: Final = 22
+_PACKED_SCORE: Final = codec.PACKED_BYTES
 _FORMAT: Final = 1
 _SESSION_HEAD: Final = 5
 _MMAP_FROM: Final = 128 * 1024

@@ -86,7 +86,7 @@ class _Draw:
 
     def preferences(self) -> Iterator[Write]:
         ttl = self.scenario.catalog.ijp.ttl_s / DAY_S
-        changes = theory.visit(self.scenario).changes
+        changes = theory.visit(self.scenario).change_follows
         for user, rate in enumerate(self.population.visits_per_day.tolist()):
             life = float(renewal.renewed_life(rate * changes, ttl))
             if self.rng.random() < life / (life + 1 / rate):
@@ -97,15 +97,15 @@ class _Draw:
         scenario = self.scenario
         ttl = scenario.catalog.match.ttl_s / DAY_S
         rates = self.population.visits_per_day
-        mean = theory.visit(scenario)
+        changes = theory.visit(scenario).change_follows
         misses = theory.unwarmed_misses(scenario, rates)
         gone = scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
         for user, (rate, miss) in enumerate(zip(rates.tolist(), misses.tolist(), strict=True)):
             # Writes of a list come at the rate `rate * miss`; the list itself goes by the user's changes alone.
-            life = float(renewal.life(rate * mean.changes, ttl))
+            life = float(renewal.life(rate * changes, ttl))
             if self.rng.random() >= min(1.0, rate * miss * life):
                 continue
-            age = self.written(rate * mean.changes, ttl)
+            age = self.written(rate * changes, ttl)
             slots = self.population.lists[user]
             if scenario.warming != "off":
                 slots = slots[slots >= scenario.popular_jobs]

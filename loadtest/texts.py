@@ -76,7 +76,8 @@ def fault_lines(result: Result) -> list[str]:
     lines = []
     dips = recovery.dips(result)
     for fault in result.faults:
-        lasted = "" if fault.until_s is None else f" to {days(fault.until_s)}" if fault.until_s > fault.at_s else ""
+        until_s = result.ran_s if fault.until_s is None else min(fault.until_s, result.ran_s)
+        lasted = f" to {days(until_s)}" if until_s > fault.at_s else ""
         felt = [dip for dip in dips if (dip.fault, dip.at_s) == (str(fault), fault.at_s)]
         effects = [_dip_text(dip) for dip in felt]
         if untold := recovery.untold(result, fault):
@@ -87,11 +88,12 @@ def fault_lines(result: Result) -> list[str]:
 
 def _dip_text(dip: recovery.Dip) -> str:
     back = (
-        "not back within the run"
+        "not back before the next fault or the end"
         if dip.recovered_after_s is None
         else f"back within {100 * recovery.NEAR:.0f} points after {dip.recovered_after_s / HOUR_S:.0f} h"
     )
-    return f"{dip.cache_type} fell from {percent(dip.before)} to {percent(dip.lowest)} at its worst, {back}"
+    amid = f" (while {dip.amid} was still felt)" if dip.amid else ""
+    return f"{dip.cache_type} fell from {percent(dip.before)} to {percent(dip.lowest)} at its worst{amid}, {back}"
 
 
 def days(seconds: float) -> str:

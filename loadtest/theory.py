@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from loadtest.renewal import Floats
     from loadtest.scenarios import Scenario
 
+_HOUR_DAYS: Final = HOUR_S / DAY_S
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -39,8 +41,14 @@ class Visit:
     jobs_opened: float
     preference_pages: float
     changes: float
+    change_follows: float  # probability that a look at the list is followed by a change within the visit
     list_after_change: float  # probability that the list is seen again after a change
     opened_after_change: float  # jobs opened from the list between a change and the next look at the list
+
+    @property
+    def times_changed(self) -> float:
+        """Changes after which the list was not seen before the next: between two looks, several are as good as one."""
+        return self.change_follows / (1 - self.change_follows * self.list_after_change)
 
     @property
     def session_lookups(self) -> float:
@@ -56,11 +64,13 @@ def visit(scenario: Scenario) -> Visit:
     more = scenario.pages_per_visit - 1
     onward = scenario.continues
     no_list_yet = 1 - onward * (1 - scenario.list_page_share)
+    change_share = scenario.preferences_page_share * scenario.preferences_change_share
     return Visit(
         list_views=1 + more * scenario.list_page_share,
         jobs_opened=more * scenario.job_page_share,
         preference_pages=more * scenario.preferences_page_share,
-        changes=more * scenario.preferences_page_share * scenario.preferences_change_share,
+        changes=more * change_share,
+        change_follows=onward * change_share / (1 - onward * (1 - change_share)),
         list_after_change=onward * scenario.list_page_share / no_list_yet,
         opened_after_change=onward * scenario.job_page_share * (1 - scenario.search_share) / no_list_yet,
     )
@@ -100,7 +110,7 @@ def ijp(scenario: Scenario, population: Population) -> float:
 
 def ijp_present(scenario: Scenario, rate: Floats) -> Floats:
     """(users,) share of time, and so of visits, for which a user's preferences are there."""
-    lives = renewed_life(rate * visit(scenario).changes, scenario.catalog.ijp.ttl_s / DAY_S)
+    lives = renewed_life(rate * visit(scenario).change_follows, scenario.catalog.ijp.ttl_s / DAY_S)
     present: Floats = 1 - 1 / (1 + lives * rate)
     return present
 
@@ -146,18 +156,18 @@ def match(scenario: Scenario, population: Population) -> float:
 
 def removals(scenario: Scenario, rate: Floats) -> Floats:
     """Per day: what ends the life of a score before its TTL."""
-    return rate * visit(scenario).changes + scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
+    return rate * visit(scenario).change_follows + scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
 
 
 def unwarmed_misses(scenario: Scenario, rate: Floats) -> Floats:
     """Misses per visit and score that only lookups fill.
 
-    From one fill to the next: the visit that filled may hold a change itself (probability c), which is followed by
+    From one fill to the next: the visit that filled may go on to a change (probability c), which is followed by
     another look (q: a fill at once) or not (absent until the next visit); else the score lives for P, until its TTL,
     a change in a later visit, or a removal ends it.
     """
     mean = visit(scenario)
-    c, q = mean.changes, mean.list_after_change
+    c, q = mean.change_follows, mean.list_after_change
     lives = life(removals(scenario, rate), scenario.catalog.match.ttl_s / DAY_S)
     absent = (1 - rate * c * q * lives) / rate
     cycle = c * (1 - q) / rate + (1 - c) * (lives + absent)
@@ -169,8 +179,9 @@ def _warmed_misses(scenario: Scenario, rate: Floats) -> Floats:
     """Misses per visit and popular score: after a long absence, since the last hour's run, after a change."""
     mean = visit(scenario)
     away = long_absence(scenario, rate)
-    since_last_run = (scenario.vacancy_turnover_per_day + scenario.job_updates_per_day) * HOUR_S / DAY_S / 2
-    return away + (1 - away) * since_last_run + mean.changes * mean.list_after_change
+    gone = scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
+    since_last_run = 1 - life(gone, _HOUR_DAYS) / _HOUR_DAYS
+    return away + (1 - away) * since_last_run + mean.times_changed * mean.list_after_change
 
 
 def long_absence(scenario: Scenario, rate: Floats) -> Floats:
@@ -189,7 +200,7 @@ def _opened_misses(scenario: Scenario, population: Population, rate: Floats) -> 
     in_list = weights[population.lists].sum(axis=1)
     known = in_list if scenario.warming == "off" else _known_with_warming(scenario, population, in_list, rate)
     searched = mean.jobs_opened * scenario.search_share * (1 - known)
-    misses: Floats = searched + mean.changes * mean.opened_after_change
+    misses: Floats = searched + mean.times_changed * mean.opened_after_change
     return misses
 
 

@@ -7,6 +7,7 @@ Differences from the real one: one key is as good as another, no account, no web
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -118,6 +119,10 @@ def _failure(status: int, kind: str, message: str) -> Behaviour:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client has gone away
+            super().handle()
 
     def do_GET(self) -> None:
         stand_in: ClearbitServer = self.server.stand_in  # type: ignore[attr-defined]

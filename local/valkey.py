@@ -37,6 +37,8 @@ _CLOCK_LENGTH: Final = len("2026-01-05 00:00:00")
 _STARTING_SPEED: Final = 20
 _SEES_MOVE_AFTER_S: Final = 1.5 * 0.001 / _STARTING_SPEED  # it measures its processor's clock for a moment only
 _CLOCK_CHECKS: Final = 50
+# Else libc gives the memory of each batch of replies back to the system, and takes it again for the next.
+_KEPT_HEAP_BYTES: Final = 1 << 28
 _GUARD: Final = Path(__file__).with_name("guard.py")
 # A server that is given one has started long before as many more are asked for.
 _KEPT_PORTS: Final = 50
@@ -90,7 +92,7 @@ class Valkey:
         self.unix_socket = self._folder / "socket"
         self._clock_file: int | None = None
         self._clock_seen_from_s = 0.0
-        environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
+        environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "MALLOC_TRIM_THRESHOLD_": str(_KEPT_HEAP_BYTES)}
         if self._movable_clock:
             environment |= self._clock_environment()
         server = [

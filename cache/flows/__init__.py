@@ -73,7 +73,8 @@ class Flows(ScoreFlows, SessionFlows):
         replies = yield Send((commands.take_lease(lease, token, LEASE_MS),))
         if isinstance(replies, Unavailable):
             return replies
-        if replies[0] is None:
+        self.stats.bookkept(1)
+        if not replies[0]:
             return None
         self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
         return token

@@ -12,7 +12,7 @@ from cache.layouts import LAYOUTS
 from cache.pending import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -117,9 +117,9 @@ class Base:
             self.pending.confirmed(deletions)
             return True
         finally:  # behind the server's answer, or behind what is pending now: who reads from here on sees it
-            self.forget_near(*(str(deletion[1]) for deletion in deletions))
+            self.forget_near(str(deletion[1]) for deletion in deletions)
 
-    def forget_near(self, *changed: str) -> None:
+    def forget_near(self, changed: Iterable[str]) -> None:
         """For whoever writes these keys: called when the server has answered."""
         if self._near is not None:
             for key in changed:

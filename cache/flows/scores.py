@@ -55,7 +55,7 @@ class ScoreFlows(Base):
         return (yield from self._fence(user_id, job_ids, None))
 
     def set_scores(
-        self, user_id: int, scores: Mapping[int, dict[str, Json]], fences: Mapping[int, Fence] | None = None
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], fences: Mapping[int, Fence] | None = None
     ) -> Flow[bool]:
         """Each score with its fence, else with what its missed get saw, else with the generations in force now."""
         if fences is not None:
@@ -91,12 +91,12 @@ class ScoreFlows(Base):
         key = keys.match(user_id)
         return commands.delete(key, keys.lease(key))
 
-    def will_compute_scores(self, user_id: int) -> None:
+    def will_compute_scores(self, *user_ids: int) -> None:
         """Behind the generations. Scores are computed from preferences, and what lies near may be older than these:
 
         a score computed from it would carry a newer generation than its origin, and be served for its whole TTL.
         """
-        self.forget_near(keys.ijp(user_id))
+        self.forget_near(map(keys.ijp, user_ids))
 
     def _read_scores(self, user_id: int, job_ids: Sequence[int]) -> Flow[Scores | None]:
         if not job_ids:
@@ -231,7 +231,7 @@ class ScoreFlows(Base):
     def _write_scores(
         self,
         user_id: int,
-        scores: Mapping[int, dict[str, Json]],
+        scores: Mapping[int, Mapping[str, Json]],
         fences: Mapping[int, Fence],
         *,
         then: tuple[Command, ...] = (),
@@ -240,7 +240,7 @@ class ScoreFlows(Base):
         now = int(self.clock.now())
         ttl_s = self.catalog.match.ttl_s
         job_generations = {job_id: job_generation for job_id, (_, job_generation) in fences.items()}
-        by_generation: dict[bytes, dict[int, dict[str, Json]]] = {}
+        by_generation: dict[bytes, dict[int, Mapping[str, Json]]] = {}
         for job_id, score in scores.items():
             if job_id in fences:
                 by_generation.setdefault(fences[job_id][0], {})[job_id] = score
@@ -262,7 +262,7 @@ class ScoreFlows(Base):
             else:
                 replies = yield from in_order(writing, then)
         finally:
-            self.forget_near(keys.match(user_id))
+            self.forget_near((keys.match(user_id),))
         if isinstance(replies, Unavailable):
             self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
             return False

@@ -82,8 +82,10 @@ class ValueFlows(Base):
             if not has_waited:
                 has_waited = True
                 self.stats.waited(name, 1)
+            # What somebody else has put in the place of a lease is never free; whoever asks for it sees what it is.
+            at_most_s = min(left_s, LEASE_MS / 1000)
             look = commands.mget([lease, key])
-            seen = yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=left_s)
+            seen = yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
             value = _decoded(seen[1]) if seen else codec.UNDECODABLE
             if value is not codec.UNDECODABLE:
                 return value
@@ -98,8 +100,8 @@ class ValueFlows(Base):
             raise
         if isinstance(replies, Unavailable):
             return replies
-        self.stats.bookkept(1)
-        is_holder, value = replies[0] is not None, _decoded(replies[1])
+        self.stats.bookkept(2)
+        is_holder, value = bool(replies[0]), _decoded(replies[1])
         if is_holder and value is not codec.UNDECODABLE:
             yield from self._release(lease, token)
             is_holder = False
@@ -119,7 +121,7 @@ class ValueFlows(Base):
         except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
             yield from self._release(lease, token)
             raise
-        self.forget_near(key)
+        self.forget_near((key,))
         if isinstance(replies, Unavailable):  # perhaps for the fill alone, as while a slot moves: nobody need wait
             self.stats.dropped(name, 1)
             yield from self._release(lease, token)
@@ -173,7 +175,7 @@ class ValueFlows(Base):
             self._leases.drop(lease, token)
         if is_stored:
             self.pending.confirmed(also_forget)
-            self.forget_near(*(str(command[1]) for command in forget))
+            self.forget_near(str(command[1]) for command in forget)
             return True
         if isinstance(replies, Unavailable):
             self.stats.dropped(name, 1)

@@ -105,7 +105,7 @@ class _Fill:
     """What was computed for one user."""
 
     plan: _Plan
-    scores: Mapping[int, dict[str, Json]]
+    scores: Mapping[int, Mapping[str, Json]]
     version: bytes
 
     @property
@@ -155,7 +155,7 @@ class Warmer:
         service: CacheService,
         user_ids: Sequence[int],
         job_ids: Sequence[int],
-        compute: Callable[[dict[int, list[int]]], Mapping[int, Mapping[int, dict[str, Json]]]],
+        compute: Callable[[dict[int, list[int]]], Mapping[int, Mapping[int, Mapping[str, Json]]]],
     ) -> WarmingCounts:
         """One run over all users. `compute({user_id: [job_id, …]})` gives `{user_id: {job_id: score}}`.
 
@@ -328,14 +328,13 @@ class Warmer:
         return spared
 
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
-        for plan in plans:
-            self._flows.will_compute_scores(plan.user)
-        computed: Mapping[int, Mapping[int, dict[str, Json]]] = yield Compute(
+        self._flows.will_compute_scores(*(plan.user for plan in plans))
+        computed: Mapping[int, Mapping[int, Mapping[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
         fills = []
         for plan in plans:
-            given: Mapping[int, dict[str, Json]] = computed.get(plan.user, {})
+            given: Mapping[int, Mapping[str, Json]] = computed.get(plan.user, {})
             if list(given) != plan.jobs:
                 given = {job: given[job] for job in plan.jobs if job in given}
             fills.append(_Fill(plan, given, target.version))
@@ -410,7 +409,7 @@ class Warmer:
     def _written(self, batch: Sequence[Command], fills: Sequence[_Fill], counts: WarmingCounts) -> Flow[list[Reply]]:
         """The replies; none where the server did not answer."""
         replies: list[Reply] | Unavailable = yield Send(tuple(batch))
-        self._flows.forget_near(*(keys.match(fill.plan.user) for fill in fills))
+        self._flows.forget_near(keys.match(fill.plan.user) for fill in fills)
         if isinstance(replies, Unavailable):
             counts.users_unanswered += len(fills)
             return []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cache.warming.lists import Target
 
     # `score(user_id, job_ids)` gives `{job_id: score}`, as the `compute` of `match_scores` does.
-    Score = Callable[[int, list[int]], Mapping[int, dict[str, Json]]]
+    Score = Callable[[int, list[int]], Mapping[int, Mapping[str, Json]]]
 
 POPULAR_JOBS: Final = 100
 ACTIVE_WITHIN: Final = timedelta(days=7)
@@ -176,7 +176,7 @@ class Run:
             raise WarmingError("The cache does not answer any more. The next run goes on from here.")
         self._progress(self.summary)
 
-    def _compute(self, wanted: Mapping[int, list[int]]) -> dict[int, Mapping[int, dict[str, Json]]]:
+    def _compute(self, wanted: Mapping[int, list[int]]) -> dict[int, Mapping[int, Mapping[str, Json]]]:
         computed = {}
         for user, jobs in wanted.items():
             try:

@@ -44,7 +44,7 @@ _INTEGERS: Final = ((0xF1, 2), (0xF2, 3), (0xF3, 4), (0xF4, 8))  # by their byte
 
 
 def dump(
-    scores: Mapping[int, dict[str, Json]],
+    scores: Mapping[int, Mapping[str, Json]],
     job_generations: Mapping[int, bytes],
     deadline: int,
     others: Mapping[bytes, bytes],

@@ -5,12 +5,13 @@ setting gets lost on the way. `replaces` are the properties whose change makes a
 
 They are what the provider marks ForceNew or RequiresReplace (hashicorp/terraform-provider-aws, which pulumi-aws 7 is
 generated from), read in 2026-11 below internal/service/ in
-cloudfront/{cache_policy,monitoring_subscription,origin_access_control,response_headers_policy}.go,
-cloudwatch/dashboard.go, ec2/{vpc_default_security_group,vpc_flow_log,vpc_security_group_ingress_rule}.go,
-elasticache/{engine_version,parameter_group,replication_group,subnet_group,user,user_group}.go, events/rule.go,
-iam/policy.go, kms/alias.go, lambda/permission.go, logs/{delivery,delivery_destination,delivery_source}.go,
-s3/bucket_logging.go and sns/{topic_policy,topic_subscription}.go.
-Of the other types they are what the API's own update call, named in `update`, does not take, the identity among them.
+cloudfront/{cache_policy,distribution,monitoring_subscription,origin_access_control,response_headers_policy}.go,
+cloudwatch/{composite_alarm,dashboard,metric_alarm}.go,
+ec2/{vpc_,vpc_default_security_group,vpc_flow_log,vpc_security_group,vpc_security_group_ingress_rule,vpc_subnet}.go,
+elasticache/{engine_version,parameter_group,replication_group,subnet_group,user,user_group}.go, events/{rule,target}.go,
+iam/{policy,role,role_policy}.go, kms/{alias,key}.go, lambda/{function,permission}.go,
+logs/{delivery,delivery_destination,delivery_source,group}.go, s3/bucket.go and those of a bucket's settings beside it,
+and sns/{topic,topic_policy,topic_subscription}.go.
 """
 
 from __future__ import annotations

@@ -105,6 +105,11 @@ def _headers_policy(inputs: Inputs) -> list[Call]:
         "CustomHeadersConfig": items(pascal(inputs.get("customHeadersConfig", {}).get("items", []))),
         "SecurityHeadersConfig": security,
     }
+    if "corsConfig" in inputs:
+        cors = pascal(inputs["corsConfig"])
+        config["CorsConfig"] = {
+            key: items(value["Items"]) if isinstance(value, dict) else value for key, value in cors.items()
+        }
     return [Call("cloudfront", "CreateResponseHeadersPolicy", {"ResponseHeadersPolicyConfig": config})]
 
 

@@ -43,7 +43,8 @@ TRANSLATIONS: Final[dict[str, Translation]] = {
             "okActions": "OKActions",
             **TAGS,
         },
-        replaces="alarmName",
+        # Not in AWS: PutCompositeAlarm would change it.
+        replaces="alarmName actionsEnabled",
         update="PutCompositeAlarm",
     ),
     "aws:cloudwatch/dashboard:Dashboard": renaming(

@@ -55,6 +55,6 @@ def megabytes(text: str) -> int:
         size = float(text)
     except ValueError:
         size = -1.0
-    if not size > 0:
+    if not 0 < size < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write megabytes, as 256.")
     return round(size * 1e6)

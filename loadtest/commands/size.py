@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROJECTED_USERS: Final = (10_000, 100_000)
 # How far model and server may lie apart. Measured: below 1 % from 10,000 users on; small runs have a fixed part.
 TOLERANCE: Final = 0.03
+_MOST_USERS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     if options.users < 1_000:
         raise ScenarioError(f"--users is {options.users}; below 1000 the server's fixed needs hide what data takes.")
+    if options.users > _MOST_USERS:
+        raise ScenarioError(f"--users is {options.users}; at most {_MOST_USERS}, whose data takes about 10 GB.")
     with terminal.progress() as progress:
         layouts = [options.layout] if options.layout else sizing.LAYOUTS
         checks = [check(options.users, layout, progress) for layout in layouts]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from loadtest import faults, parallel, report, scenarios, terminal, virtual
+from loadtest import faults, report, scenarios, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
     import argparse
 
     from loadtest.errors import ExitCode
-
-# A run of fewer is over before a second process would pay.
-_MANY_USERS: Final = 2_000
-_PROCESSES: Final = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +54,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     planned = [faults.parse(text) for text in options.fault]
     report.check_folder(options.report)
     with terminal.progress() as progress:
-        if planned or options.precision or scenario.users < _MANY_USERS or (os.cpu_count() or 1) < _PROCESSES:
+        if planned or options.precision:
             result = virtual.run(
                 scenario,
                 seed=seed,
@@ -70,6 +64,5 @@ def run(options: argparse.Namespace) -> ExitCode:
                 progress=progress,
             )
         else:
-            whole = partial(virtual.run, scenario, seed=seed, layout=options.layout)
-            result = parallel.run(whole, processes=_PROCESSES, progress=progress)
+            result = running.whole(scenario, seed, options.layout, progress)
     return running.finish(options, result)

@@ -21,15 +21,17 @@ class Kind:
     """One resource type.
 
     `read` asks AWS for it, `found` is where in the answer it must be; without `read` moto has no such thing, and the
-    record is all there is. `seen` says where in what was found a property shows, so that drift is told; properties
-    that moto does not give back faithfully are left out. `changes` are the requests for single properties; what is not
-    in it goes by the update call of the translation. `name` is the property that gets a name if it has none.
+    record is all there is. Drift is told of the properties that show in what was found: of those in `as_sent`, under
+    the translation's names for them, and of those in `seen`, at the paths there. Properties that moto does not give
+    back faithfully are left out. `changes` are the requests for single properties; what is not in it goes by the
+    update call of the translation. `name` is the property that gets a name if it has none; None where one must give it.
     """
 
     id: str
     outputs: Mapping[str, str] = field(default_factory=dict)
     read: Call | None = None
     found: str = "@"
+    as_sent: tuple[str, ...] = ()
     seen: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Call] = field(default_factory=dict)
     delete: tuple[Call, ...] = ()
@@ -100,21 +102,21 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "aws:cloudfront/responseHeadersPolicy:ResponseHeadersPolicy": Kind(id="@uuid"),
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": Kind(
-        id="{alarmName}", outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{alarmName}"}, name="alarmName"
+        id="{alarmName}", outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{alarmName}"}, name=None
     ),
     "aws:cloudwatch/dashboard:Dashboard": Kind(
         id="{dashboardName}",
         outputs={"dashboardArn": "arn:aws:cloudwatch::{account}:dashboard/{dashboardName}"},
         read=Call("cloudwatch", "GetDashboard", {"DashboardName": "{id}"}),
-        seen={"dashboardBody": "DashboardBody"},
+        as_sent=("dashboardBody",),
         delete=(Call("cloudwatch", "DeleteDashboards", {"DashboardNames": ["{id}"]}),),
-        name="dashboardName",
+        name=None,
     ),
     "aws:cloudwatch/eventRule:EventRule": Kind(
         id="{name}",
         outputs={"arn": "arn:aws:events:{region}:{account}:rule/{name}"},
         read=Call("events", "DescribeRule", {"Name": "{id}"}),
-        seen={"description": "Description", "scheduleExpression": "ScheduleExpression"},
+        as_sent=("description", "scheduleExpression"),
         delete=(Call("events", "DeleteRule", {"Name": "{id}"}),),
         tag=_list_tags("events", "ResourceARN"),
     ),
@@ -131,7 +133,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "@delivery.arn"},
         read=Call("logs", "GetDelivery", {"id": "{id}"}),
         found="delivery",
-        seen={"deliverySourceName": "deliverySourceName", "deliveryDestinationArn": "deliveryDestinationArn"},
+        as_sent=("deliverySourceName", "deliveryDestinationArn"),
         delete=(Call("logs", "DeleteDelivery", {"id": "{id}"}),),
         tag=_LOG_TAGS,
         name=None,
@@ -141,7 +143,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "@deliveryDestination.arn"},
         read=Call("logs", "GetDeliveryDestination", {"name": "{id}"}),
         found="deliveryDestination",
-        seen={"outputFormat": "outputFormat"},
+        as_sent=("outputFormat",),
         delete=(Call("logs", "DeleteDeliveryDestination", {"name": "{id}"}),),
         tag=_LOG_TAGS,
     ),
@@ -150,7 +152,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "@deliverySource.arn"},
         read=Call("logs", "GetDeliverySource", {"name": "{id}"}),
         found="deliverySource",
-        seen={"logType": "logType"},
+        as_sent=("logType",),
         delete=(Call("logs", "DeleteDeliverySource", {"name": "{id}"}),),
         tag=_LOG_TAGS,
     ),
@@ -159,7 +161,8 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:logs:{region}:{account}:log-group:{name}"},
         read=Call("logs", "DescribeLogGroups", {"logGroupNamePrefix": "{id}"}),
         found="logGroups[?logGroupName=='{id}'] | [0]",
-        seen={"retentionInDays": "retentionInDays", "kmsKeyId": "kmsKeyId"},
+        as_sent=("kmsKeyId",),
+        seen={"retentionInDays": "retentionInDays"},
         changes={
             "retentionInDays": Call(
                 "logs", "PutRetentionPolicy", {"logGroupName": "{id}", "retentionInDays": "{retentionInDays}"}
@@ -174,17 +177,10 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{name}"},
         read=Call("cloudwatch", "DescribeAlarms", {"AlarmNames": ["{id}"]}),
         found="MetricAlarms[0]",
-        seen={
-            "alarmDescription": "AlarmDescription",
-            "comparisonOperator": "ComparisonOperator",
-            "threshold": "Threshold",
-            "datapointsToAlarm": "DatapointsToAlarm",
-            "evaluationPeriods": "EvaluationPeriods",
-            "treatMissingData": "TreatMissingData",
-            "actionsEnabled": "ActionsEnabled",
-            "alarmActions": "AlarmActions",
-            "okActions": "OKActions",
-        },
+        as_sent=(
+            *("alarmDescription", "comparisonOperator", "threshold", "datapointsToAlarm", "evaluationPeriods"),
+            *("treatMissingData", "actionsEnabled", "alarmActions", "okActions"),
+        ),
         delete=(Call("cloudwatch", "DeleteAlarms", {"AlarmNames": ["{id}"]}),),
         tag=_CLOUDWATCH_TAGS,
     ),
@@ -203,7 +199,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:ec2:{region}:{account}:vpc-flow-log/{id}"},
         read=Call("ec2", "DescribeFlowLogs", {"FlowLogIds": ["{id}"]}),
         found="FlowLogs[0]",
-        seen={"trafficType": "TrafficType", "logDestination": "LogDestination"},
+        as_sent=("trafficType", "logDestination"),
         delete=(Call("ec2", "DeleteFlowLogs", {"FlowLogIds": ["{id}"]}),),
         tag=_EC2_TAGS,
         name=None,
@@ -213,7 +209,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:ec2:{region}:{account}:security-group/{id}"},
         read=Call("ec2", "DescribeSecurityGroups", {"GroupIds": ["{id}"]}),
         found="SecurityGroups[0]",
-        seen={"description": "Description"},
+        as_sent=("description",),
         delete=(Call("ec2", "DeleteSecurityGroup", {"GroupId": "{id}"}),),
         tag=_EC2_TAGS,
     ),
@@ -222,11 +218,8 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:ec2:{region}:{account}:subnet/{id}"},
         read=Call("ec2", "DescribeSubnets", {"SubnetIds": ["{id}"]}),
         found="Subnets[0]",
-        seen={
-            "cidrBlock": "CidrBlock",
-            "availabilityZone": "AvailabilityZone",
-            "mapPublicIpOnLaunch": "MapPublicIpOnLaunch",
-        },
+        as_sent=("cidrBlock", "availabilityZone"),
+        seen={"mapPublicIpOnLaunch": "MapPublicIpOnLaunch"},
         changes={
             "mapPublicIpOnLaunch": Call(
                 "ec2",
@@ -243,7 +236,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:ec2:{region}:{account}:vpc/{id}"},
         read=Call("ec2", "DescribeVpcs", {"VpcIds": ["{id}"]}),
         found="Vpcs[0]",
-        seen={"cidrBlock": "CidrBlock"},
+        as_sent=("cidrBlock",),
         changes={
             name: Call("ec2", "ModifyVpcAttribute", {"VpcId": "{id}", parameter: {"Value": f"{{{name}}}"}})
             for name, parameter in (
@@ -261,11 +254,8 @@ KINDS: Final[dict[str, Kind]] = {
         outputs=_elasticache("replicationgroup", "replicationGroupId"),
         read=Call("elasticache", "DescribeReplicationGroups", {"ReplicationGroupId": "{id}"}),
         found="ReplicationGroups[0]",
-        seen={
-            "description": "Description",
-            "nodeType": "CacheNodeType",
-            "snapshotRetentionLimit": "SnapshotRetentionLimit",
-        },
+        as_sent=("nodeType", "snapshotRetentionLimit"),
+        seen={"description": "Description"},
         delete=(Call("elasticache", "DeleteReplicationGroup", {"ReplicationGroupId": "{id}"}),),
         tag=_ELASTICACHE_TAGS,
         name="replicationGroupId",
@@ -275,7 +265,8 @@ KINDS: Final[dict[str, Kind]] = {
         outputs=_elasticache("subnetgroup", "name"),
         read=Call("elasticache", "DescribeCacheSubnetGroups", {"CacheSubnetGroupName": "{id}"}),
         found="CacheSubnetGroups[0]",
-        seen={"description": "CacheSubnetGroupDescription", "subnetIds": "Subnets[].SubnetIdentifier"},
+        as_sent=("description",),
+        seen={"subnetIds": "Subnets[].SubnetIdentifier"},
         delete=(Call("elasticache", "DeleteCacheSubnetGroup", {"CacheSubnetGroupName": "{id}"}),),
         tag=_ELASTICACHE_TAGS,
     ),
@@ -284,7 +275,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs=_elasticache("user", "userId"),
         read=Call("elasticache", "DescribeUsers", {"UserId": "{id}"}),
         found="Users[0]",
-        seen={"accessString": "AccessString"},
+        as_sent=("accessString",),
         delete=(Call("elasticache", "DeleteUser", {"UserId": "{id}"}),),
         tag=_ELASTICACHE_TAGS,
         name=None,
@@ -297,7 +288,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "{id}"},
         read=Call("iam", "GetPolicy", {"PolicyArn": "{id}"}),
         found="Policy",
-        seen={"description": "Description"},
+        as_sent=("description",),
         tag=Call("iam", "TagPolicy", {"PolicyArn": "{id}", "Tags": "{tag_list}"}),
     ),
     "aws:iam/role:Role": Kind(
@@ -305,7 +296,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:iam::{account}:role/{name}"},
         read=Call("iam", "GetRole", {"RoleName": "{id}"}),
         found="Role",
-        seen={"assumeRolePolicy": "AssumeRolePolicyDocument"},
+        as_sent=("assumeRolePolicy",),
         changes={
             "assumeRolePolicy": Call(
                 "iam", "UpdateAssumeRolePolicy", {"RoleName": "{id}", "PolicyDocument": "{assumeRolePolicy}"}
@@ -317,7 +308,7 @@ KINDS: Final[dict[str, Kind]] = {
     "aws:iam/rolePolicy:RolePolicy": Kind(
         id="{role}:{name}",
         read=Call("iam", "GetRolePolicy", {"RoleName": "{role}", "PolicyName": "{name}"}),
-        seen={"policy": "PolicyDocument"},
+        as_sent=("policy",),
         delete=(Call("iam", "DeleteRolePolicy", {"RoleName": "{role}", "PolicyName": "{name}"}),),
     ),
     "aws:kms/alias:Alias": Kind(
@@ -325,7 +316,7 @@ KINDS: Final[dict[str, Kind]] = {
         outputs={"arn": "arn:aws:kms:{region}:{account}:{name}"},
         read=Call("kms", "ListAliases", {}),
         found="Aliases[?AliasName=='{id}'] | [0]",
-        seen={"targetKeyId": "TargetKeyId"},
+        as_sent=("targetKeyId",),
         delete=(Call("kms", "DeleteAlias", {"AliasName": "{id}"}),),
     ),
     "aws:kms/key:Key": Kind(
@@ -334,7 +325,7 @@ KINDS: Final[dict[str, Kind]] = {
         read=Call("kms", "DescribeKey", {"KeyId": "{id}"}),
         # A deleted key is kept for its window; for us it is gone.
         found="[KeyMetadata][?KeyState!='PendingDeletion'] | [0]",
-        seen={"description": "Description"},
+        as_sent=("description",),
         delete=(
             Call("kms", "ScheduleKeyDeletion", {"KeyId": "{id}", "PendingWindowInDays": "{deletionWindowInDays}"}),
         ),
@@ -345,14 +336,7 @@ KINDS: Final[dict[str, Kind]] = {
         id="{name}",
         outputs={"arn": "arn:aws:lambda:{region}:{account}:function:{name}"},
         read=Call("lambda", "GetFunctionConfiguration", {"FunctionName": "{id}"}),
-        seen={
-            "description": "Description",
-            "handler": "Handler",
-            "memorySize": "MemorySize",
-            "role": "Role",
-            "runtime": "Runtime",
-            "timeout": "Timeout",
-        },
+        as_sent=("description", "handler", "memorySize", "role", "runtime", "timeout"),
         delete=(Call("lambda", "DeleteFunction", {"FunctionName": "{id}"}),),
         tag=Call("lambda", "TagResource", {"Resource": "{arn}", "Tags": "{tags}"}),
     ),

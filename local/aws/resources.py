@@ -95,8 +95,9 @@ class Resources:
         skipped = {path.split(".")[0].split("[")[0] for path in ignored}
         changed = tuple(key for key in sorted({*olds, *news} - skipped) if not _same(olds.get(key), news.get(key)))
         replaces = tuple(key for key in changed if key in {*TRANSLATIONS[type_].replacing(olds, news), "region"})
-        # A name can be taken once: where it stays, the old one goes first.
-        keeps_name = not kind.id.startswith("@") and not any(f"{{{key}}}" in kind.id for key in replaces)
+        # As the real provider: where a name that it could have chosen stays, the old one goes first; so it does here
+        # with a fixed id, which stands for one that the provider chooses anew.
+        keeps_name = kind.name not in changed if kind.name else kind.id.isalpha()
         return Difference(changed, replaces, bool(replaces) and keeps_name)
 
     def unknown_outputs(self, type_: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class Resources:
             return
         if record.urn != urn:
             raise RefusedError(f"{type_} {id_} exists already, as {record.urn}.")
-        self.delete(type_, id_, record.inputs)
+        self._remove(type_, id_, record.inputs)
 
     def update(self, type_: str, id_: str, olds: Inputs, news: Inputs) -> Record:
         """Changes it in place. Raises RefusedError; the same update can be tried again."""
@@ -173,10 +174,11 @@ class Resources:
             return Found(record)
         now = self._seen(kind, record)
         if not now or (type_ == acts.REPLICATION_GROUP and not self._caches.is_running(id_)):
-            self.delete(type_, id_, record.inputs)  # what is left of it, so that it can be made again
+            self._remove(type_, id_, record.inputs)  # what is left of it, so that it can be made again
             return None
         drift = {}
-        for key, path in kind.seen.items():
+        names = TRANSLATIONS[type_].names
+        for key, path in {**{key: names[key] for key in kind.as_sent}, **kind.seen}.items():
             seen = jmespath.search(path, now)
             if not _alike(record.inputs.get(key), seen):
                 drift[key] = json.dumps(seen) if isinstance(seen, dict) else seen
@@ -195,7 +197,14 @@ class Resources:
         return jmespath.search(_text(kind.found, facts), answer)
 
     def delete(self, type_: str, id_: str, inputs: Inputs) -> None:
-        """Removes it. One that is gone already is no error."""
+        """Removes it. One that is gone already is no error; raises RefusedError for one that a cache needs."""
+        if type_ == "aws:ec2/securityGroup:SecurityGroup":
+            for group in self.of(acts.REPLICATION_GROUP):
+                if id_ in group.inputs.get("securityGroupIds", ()):
+                    raise RefusedError(f"DeleteSecurityGroup: {id_} is used by {group.id} (DependencyViolation).")
+        self._remove(type_, id_, inputs)
+
+    def _remove(self, type_: str, id_: str, inputs: Inputs) -> None:
         kind = _kind(type_)
         with self._lock:
             record = self._records.get((type_, id_))
@@ -235,7 +244,7 @@ class Resources:
 
     def _take_back(self, type_: str, id_: str, inputs: Inputs) -> None:
         try:
-            self.delete(type_, id_, inputs)
+            self._remove(type_, id_, inputs)
         except RefusedError:
             return  # the failure that led here is the one to tell
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 _RULES = ("ACL", "SETUSER", "app", "on", ">secret", *acl_rules("report:*", "other", "own"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that is about one place or layout alone names it, as in `PLACE = "standalone"`."""
+    for name in ("layout", "place"):
+        only = getattr(metafunc.module, name.upper(), None)
+        if only is not None and name in metafunc.fixturenames:
+            metafunc.definition.add_marker(pytest.mark.parametrize(name, [only]))
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Valkey]:
     with Valkey() as server:

@@ -50,7 +50,7 @@ def test_each_permitted_command_is_used_and_none_is_refused(
         service.end_session(user)
         service.forget_user(user)
         Warmer(service.flows).run(service, [user], [1], lambda _, user=user: {user: scores([1])})  # type: ignore[misc]
-    _wait_for_a_foreign_lease(services[0], raw, threads)
+    _wait_for_another_s_lease(services[0], services[1], threads)
     _outlast_a_renewal(services[0], raw)
     if is_cluster:
         _follow_a_slot(services[0], request.getfixturevalue("shared_cluster"))
@@ -79,12 +79,16 @@ def test_a_right_that_is_lacking_is_told_of_with_what_to_do(
     assert lacking in caplog.text
 
 
-def _wait_for_a_foreign_lease(service: Any, raw: redis.Redis, threads: Threads) -> None:
-    raw.set("lock:{report:7}", "another holder")
-    waiter = threads.start(service.get_with_lock, "report:7", lambda: 1, 60)
-    until(lambda: service.stats.counts("generic").waits)
-    raw.delete("lock:{report:7}")
-    assert waiter.result() == 1
+def _wait_for_another_s_lease(service: Any, other: Any, threads: Threads) -> None:
+    waiters = []
+
+    def compute() -> int:
+        waiters.append(threads.start(service.get_with_lock, "report:7", lambda: 2, 60))
+        until(lambda: service.stats.counts("generic").waits)
+        return 1
+
+    assert other.get_with_lock("report:7", compute, 60) == 1
+    assert waiters[0].result() == 1
 
 
 def _outlast_a_renewal(service: Any, raw: redis.Redis) -> None:

@@ -166,10 +166,17 @@ def test_what_a_compute_raises_reaches_its_own_caller_and_another_one_tries(serv
     assert service.stats.counts("generic").computes == 1
 
 
+@pytest.fixture
+def foreign_lease(raw: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has the lease, and nobody is so slow that it ends of itself."""
+    monkeypatch.setattr("cache.flows.values.LEASE_MS", 60_000)
+    raw.set(LEASE, "another holder", px=60_000)
+
+
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., Any], raw: redis.Redis) -> None:
     service = connect(patience_s=0.2)
-    raw.set(LEASE, "another holder")
     began = time.monotonic()
 
     assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
@@ -178,21 +185,63 @@ def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., A
     assert not raw.exists(KEY)
 
 
-def waiting_for_another(service: Any, raw: redis.Redis, threads: Threads) -> list[Started]:
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("type_", ["string", "list"])
+@pytest.mark.parametrize("ttl_s", [None, 3600])
+def test_what_somebody_else_left_in_the_place_of_a_lease_is_replaced(
+    connect: Callable[..., Any], raw: redis.Redis, type_: str, ttl_s: int | None
+) -> None:
+    service = connect(patience_s=0.2)
+    raw.set(LEASE, "foreign") if type_ == "string" else raw.rpush(LEASE, "foreign")
+    if ttl_s is not None:
+        raw.expire(LEASE, ttl_s)
+
+    for _ in range(2):
+        assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
+
+    counts = service.stats.counts("generic")
+    assert (counts.computes, counts.hits, counts.waits, counts.refused_writes) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "standalone")])
+def test_nobody_waits_for_what_has_replaced_a_lease(
+    connect: Callable[..., Any], raw: redis.Redis, threads: Threads
+) -> None:
+    service = connect()
+    is_computing, may_end = threading.Event(), threading.Event()
+
+    def compute() -> str:
+        is_computing.set()
+        may_end.wait(20)
+        return "late"
+
+    holder = threads.start(connect().get_with_lock, KEY, compute, 60)
+    assert is_computing.wait(10)
+    waiter = threads.start(service.get_with_lock, KEY, lambda: "own", 60)
+    until(lambda: service.stats.counts("generic").waits)
+    raw.set(LEASE, "foreign")
+
+    assert waiter.result() == "own"
+    may_end.set()
+    assert holder.result() == "late"
+    assert service.get_with_lock(KEY, lambda: "newer", 60) == "own"
+
+
+def waiting_for_another(service: Any, threads: Threads) -> list[Started]:
     """Twenty callers who all wait for a lease that another process holds."""
-    raw.set(LEASE, "another holder")
     waiters = [threads.start(service.get_with_lock, KEY, lambda: "mine", 60) for _ in range(CALLERS)]
     until(lambda: service.stats.counts("generic").waits == CALLERS)
     return waiters
 
 
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_a_process_asks_for_a_foreign_lease_as_one(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     """Twenty waiters cost hardly more looks at the lease than one."""
     service = connect()
-    waiters = waiting_for_another(service, raw, threads)
+    waiters = waiting_for_another(service, threads)
     began = time.monotonic()
     raw.config_resetstat()
     time.sleep(0.5)
@@ -206,11 +255,12 @@ def test_a_process_asks_for_a_foreign_lease_as_one(
 
 
 @_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
 def test_the_waiters_of_a_process_get_the_value_from_the_look_that_found_it(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     service = connect()
-    waiters = waiting_for_another(service, raw, threads)
+    waiters = waiting_for_another(service, threads)
     raw.config_resetstat()
     raw.set(KEY, b'\x01"the other\'s"')
     raw.delete(LEASE)
@@ -236,7 +286,7 @@ def test_who_comes_while_its_process_computes_asks_for_neither_value_nor_lease(
     raw.config_resetstat()
     late = [threads.start(service.get_with_lock, KEY, lambda: "own", 60) for _ in range(CALLERS)]
     until(lambda: service.stats.counts("generic").waits == CALLERS)
-    asked = calls(raw, "get") + calls(raw, "set")
+    asked = calls(raw, "get") + calls(raw, "evalsha")
     may_end.set()
 
     assert {caller.result() for caller in [first, *late]} == {"value"}

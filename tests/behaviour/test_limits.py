@@ -22,18 +22,9 @@ if TYPE_CHECKING:
 
     from tests.behaviour.services import Threads
 
+LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
 KEY = f"company:{COMPANY}:enrichment"
-
-
-@pytest.fixture
-def layout() -> str:
-    return "hash"
-
-
-@pytest.fixture
-def place() -> str:
-    return "standalone"
 
 
 @pytest.fixture
@@ -120,6 +111,18 @@ def test_callers_wait_for_a_connection(connect: Callable[..., Any], raw: redis.R
 
     assert [caller.result() for caller in callers] == ["cached"] * 20
     until(lambda: [client["name"] for client in raw.client_list()].count("roleferry-cache") == 1)
+
+
+def test_the_version_that_connections_tell_is_found_out_once(
+    connect: Callable[..., Any], raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = connect()
+    monkeypatch.delattr("redis.utils.get_lib_version")
+
+    assert service.set_company_enrichment(COMPANY, "cached")
+
+    ours = [client for client in raw.client_list() if client["name"] == "roleferry-cache"]
+    assert {(client["lib-name"], client["lib-ver"]) for client in ours} == {("redis-py", redis.__version__)}
 
 
 def test_where_the_system_gives_no_threads_pages_are_computed_and_the_cache_is_used_again_once_it_does(

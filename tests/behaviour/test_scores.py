@@ -289,11 +289,11 @@ def test_a_key_of_another_type_is_a_miss_and_is_replaced(service: Any, raw: redi
     assert service.stats.counts("match").hits == 1
 
 
-@pytest.mark.parametrize("foreign", [b"", b"too long for one"])
+@pytest.mark.parametrize("foreign", [b"", b"longer", b"too long for one", b"owner9999999999999"])
 @pytest.mark.parametrize("type_", ["string", "hash", "list"])
 @pytest.mark.parametrize("key", [f"match:{USER}", "job:generations", f"lock:{{match:{USER}}}"])
 def test_foreign_bytes_in_generations_and_leases_are_replaced(
-    service: Any, raw: Any, key: str, type_: str, foreign: bytes
+    service: Any, raw: Any, layout: str, key: str, type_: str, foreign: bytes
 ) -> None:
     """Nobody waits for them, nothing is raised, and the next list is a hit."""
     if type_ == "string":
@@ -309,6 +309,8 @@ def test_foreign_bytes_in_generations_and_leases_are_replaced(
 
     counts = service.stats.counts("match")
     assert (counts.hits, counts.waits) == (len(MANY_JOBS), 0)
+    generation = raw.hget(f"match:{USER}", "g") if layout == "hash" else raw.get(f"match:{USER}")
+    assert len(generation) == codec.GENERATION_BYTES
 
 
 def test_a_key_that_the_other_layout_takes_over_in_the_middle_of_a_compute_refuses_the_write(
@@ -325,7 +327,9 @@ def test_a_key_that_the_other_layout_takes_over_in_the_middle_of_a_compute_refus
     assert one.get_match_score(USER, JOB) is None
 
 
-@pytest.mark.parametrize("stored", [b"", b"\x02", b"foreign", b"\x03" + b"?" * 10, b"\xff" * 40])
+@pytest.mark.parametrize(
+    "stored", [b"", b"\x02", b"foreign", b"\x02\x7f" + b"?" * 20, b"\x03" + b"?" * 10, b"\xff" * 40]
+)
 def test_foreign_bytes_are_a_miss_and_are_overwritten(service: Any, raw: Any, layout: str, stored: bytes) -> None:
     service.set_match_score(USER, JOB, PACKED)
     if layout == "hash":

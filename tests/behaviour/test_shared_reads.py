@@ -19,18 +19,9 @@ if TYPE_CHECKING:
     from local.valkey import Valkey
     from tests.behaviour.services import Started, Threads
 
+LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
 CALLERS = 20
-
-
-@pytest.fixture
-def layout() -> str:
-    return "hash"
-
-
-@pytest.fixture
-def place() -> str:
-    return "standalone"
 
 
 @pytest.fixture

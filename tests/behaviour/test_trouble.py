@@ -25,18 +25,9 @@ from tests.behaviour.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LAYOUT, PLACE = "hash", "standalone"
 USER, JOB, COMPANY = 1234, 5678, 101
 KEY = f"company:{COMPANY}:enrichment"
-
-
-@pytest.fixture
-def layout() -> str:
-    return "hash"
-
-
-@pytest.fixture
-def place() -> str:
-    return "standalone"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def connection(server: Valkey) -> Iterator[redis.Redis]:
 def test_a_script_finds_each_score_under_its_job(
     connection: redis.Redis, scores: dict[int, dict[str, Any]], notes: dict[bytes, bytes]
 ) -> None:
-    generations = {job: b"%06d" % number for number, job in enumerate(scores)}
+    generations = {job: b"%05d" % number for number, job in enumerate(scores)}
 
     packed = entries.pack(scores, generations, DEADLINE, notes)
 
@@ -50,4 +50,4 @@ def test_what_is_no_json_is_refused_among_many() -> None:
     scores: dict[int, dict[str, Any]] = dict.fromkeys(range(20), USUAL)
 
     with pytest.raises(UncacheableError):
-        entries.pack(scores | {7: {"score": object()}}, dict.fromkeys(scores, b"abcdef"), DEADLINE, {})
+        entries.pack(scores | {7: {"score": object()}}, dict.fromkeys(scores, b"abcde"), DEADLINE, {})

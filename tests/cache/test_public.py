@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 from importlib import resources
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Any, TypedDict, assert_type
 
 import pytest
 import redis
@@ -110,13 +110,20 @@ def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
         CacheService.from_url("redis://127.0.0.1", layout=layout)
 
 
-def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
+class Score(TypedDict):
+    score: float
+
+
+def typed(service: CacheService, scores: Mapping[int, dict[str, Any]], own: dict[int, Score]) -> None:
     """Never run: the type checker is the test."""
     assert_type(service.get_match_score(1, 2), dict[str, Any] | None)
     assert_type(service.set_match_score(1, 2, {"score": 1}), bool)
     assert_type(service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
     assert_type(service.set_match_scores(1, scores, fence=service.fence(1, [2])), bool)
     assert_type(service.match_scores(1, range(2), lambda jobs: scores), dict[int, dict[str, Any]])
+    service.set_match_score(1, 2, own[2])
+    service.set_match_scores(1, own)
+    service.match_scores(1, range(2), lambda jobs: own)
     assert_type(service.invalidate_user_matches(1), bool)
     assert_type(service.invalidate_job_matches(1), bool)
     assert_type(service.get_company_enrichment(1, lambda: None, none_ttl=60), Any)
@@ -140,17 +147,23 @@ def typed(service: CacheService, scores: Mapping[int, dict[str, Any]]) -> None:
     CacheService.from_url("redis://", near={1})  # type: ignore[arg-type]
 
 
-async def typed_async(service: AsyncCacheService, scores: Mapping[int, dict[str, Any]]) -> None:
+async def typed_async(service: AsyncCacheService, scores: Mapping[int, dict[str, Any]], own: dict[int, Score]) -> None:
     async def load() -> object:
         return None
 
     async def compute(jobs: list[int]) -> Mapping[int, dict[str, Any]]:
         return scores
 
+    async def compute_own(jobs: list[int]) -> dict[int, Score]:
+        return own
+
     assert_type(await service.get_match_score(1, 2), dict[str, Any] | None)
     assert_type(await service.get_match_scores(1, [2]), dict[int, dict[str, Any]])
     assert_type(await service.set_match_scores(1, scores, fence=await service.fence(1, [2])), bool)
     assert_type(await service.match_scores(1, range(2), compute), dict[int, dict[str, Any]])
+    await service.set_match_score(1, 2, own[2])
+    await service.set_match_scores(1, own)
+    await service.match_scores(1, range(2), compute_own)
     assert_type(await service.invalidate_user_matches(1), bool)
     assert_type(await service.get_company_enrichment(1, load, none_ttl=60), Any)
     assert_type(await service.get_ijp(1, load), Any)

@@ -9,6 +9,7 @@ import redis
 
 from cache import CacheService
 from cache.access import acl_rules
+from cache.codec import GENERATION_BYTES
 from cache.gate import Operation
 from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
 from tests.cache.records import scores
@@ -226,6 +227,25 @@ def test_a_user_of_the_other_layout_is_warmed_like_a_new_one(
 
     assert run(cache, warmer).computed == 300
     assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+
+
+@pytest.mark.parametrize("foreign", [b"", b"a", b"longer"])
+def test_foreign_bytes_in_place_of_a_generation_are_replaced(
+    cache: CacheService, warmer: Warmer, client: redis.Redis, foreign: bytes
+) -> None:
+    run(cache, warmer)
+    client.hset("job:generations", "7", foreign)
+    if cache.flows.layout.in_hash:
+        client.hset("match:2", "g", foreign)
+    else:
+        client.set("match:2", foreign)
+
+    assert run(cache, warmer).computed == 102
+
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+    assert cache.get_match_scores(3, JOBS) == scores(JOBS)
+    generation = client.hget("match:2", "g") if cache.flows.layout.in_hash else client.get("match:2")
+    assert len(generation or b"") == GENERATION_BYTES
 
 
 def test_a_user_whose_scores_cannot_be_cached_is_skipped(cache: CacheService) -> None:

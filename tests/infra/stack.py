@@ -38,6 +38,7 @@ EVERY_OPTION: Final[dict[str, Any]] = {
     "domainNames": ["static.roleferry.com"],
     "certificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
     "hstsScope": "preload",
+    "assetOrigins": ["https://app.roleferry.com", "https://*.roleferry.com"],
     "webAclArn": f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/a/b",
 }
 

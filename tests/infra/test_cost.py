@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache.catalog import CATALOG
+from cache.flows import GENERIC
+from cache.metrics.cloudwatch import Minutes
+from cache.stats import Counts
 from infra import cost
 from tests.infra import stack
 
@@ -29,6 +32,15 @@ def test_counts_are_those_of_the_declared_stack(declared: Declared) -> None:
     assert counts["composite alarms"] == len(declared.of("CompositeAlarm"))
     assert counts["encryption keys"] == len(declared.of("aws:kms/key:Key"))
     assert counts["dashboard"] == len(declared.of("aws:cloudwatch/dashboard:Dashboard"))
+
+
+def test_every_metric_that_the_library_may_publish_is_counted(prod: Declared) -> None:
+    counts = {line.resource: line.count for line in cost.lines(prod.settings, CATALOG)}
+    minutes = Minutes()
+    minutes.add(0, dict.fromkeys((*CATALOG.names(), GENERIC), Counts()))
+
+    baselines = len(CATALOG.names())
+    assert counts["hit-rate metrics"] == len(minutes.data(0)) + baselines
 
 
 def test_output_is_the_tables_total(declared: Declared) -> None:

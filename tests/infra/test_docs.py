@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
+
+import redis
 
 from cache.catalog import CATALOG
 from infra import alarms, cost, metric_math
 from infra.__main__ import main
 from infra.picture import svg
 from infra.settings import Settings
+from local.valkey import Valkey
 from tests.infra import stack
 
 if TYPE_CHECKING:
@@ -45,6 +49,16 @@ def test_every_setting_and_output_is_documented(prod: Declared) -> None:
 
     missing = {name for name in settings | set(prod.outputs) if f"`{name}`" not in PAGE}
     assert not missing
+
+
+def test_the_command_for_a_restored_cache_empties_it() -> None:
+    command = re.search(r"python -c '(.*)'", PAGE)
+    assert command
+
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        client.set("match:1234", "older than an invalidation")
+        exec(command[1].replace("rediss://NAME:PASSWORD@ENDPOINT:6379", server.url), {})  # noqa: S102 - our own page
+        assert client.dbsize() == 0
 
 
 def test_documented_costs_are_the_computed_ones(stacks: dict[str, Declared]) -> None:

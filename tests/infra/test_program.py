@@ -102,7 +102,7 @@ def test_everything_is_tagged(declared: Declared) -> None:
 def test_what_cannot_be_made_anew_is_protected_where_the_stack_says_so(declared: Declared) -> None:
     protected = {resource.name for resource in declared.resources if resource.protect}
 
-    held = {"cache", "network", "static-files", "static-logs", "data", "operations"}
+    held = {"cache", "network", "network-cache", "static-files", "static-logs", "data", "operations"}
     assert protected == (held if declared.settings.protect_data else set())
     for bucket in declared.of("Bucket"):
         assert bucket.inputs["forceDestroy"] is not declared.settings.protect_data

@@ -96,6 +96,13 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"owner": "Dev & Ops"}, "a tag has letters, digits, spaces and _ . : / = + - @, but not &"),
         ({"domainNames": ["https://static.roleferry.com"]}, "domainNames[0] is 'https://static.roleferry.com'"),
         (
+            {"assetOrigins": ["app.roleferry.com"]},
+            "assetOrigins[0] is 'app.roleferry.com': it must look like https://app",
+        ),
+        ({"assetOrigins": ["http://app.roleferry.com"]}, "it must look like https://app.example.com"),
+        ({"assetOrigins": ["https://app.roleferry.com/"]}, "it must look like https://app.example.com"),
+        ({"assetOrigins": ["*", "https://app.roleferry.com"]}, "* lets every origin in; list it alone"),
+        (
             {"aws:region": "us-east-9"},
             "aws:region is 'us-east-9': botocore knows no ElastiCache there. Known: af-south-1,",
         ),

@@ -152,6 +152,18 @@ def test_only_a_setting_binds_other_hosts_to_https(scope: str, subdomains: bool,
         assert strict["accessControlMaxAgeSec"] == 31_536_000
 
 
+def test_only_the_listed_origins_read_assets(prod: Declared) -> None:
+    """A font or a module that a page of another origin loads is refused by the browser without the header."""
+    assert not [policy for policy in prod.of("ResponseHeadersPolicy") if "corsConfig" in policy.inputs]
+
+    declared = stack.declare("prod", {"assetOrigins": ["https://app.roleferry.com"]})
+    cors = declared.one("ResponseHeadersPolicy", "static-assets").inputs["corsConfig"]
+    assert cors["accessControlAllowOrigins"] == {"items": ["https://app.roleferry.com"]}
+    assert cors["accessControlAllowMethods"] == {"items": ["GET", "HEAD"]}
+    assert cors["accessControlAllowCredentials"] is False
+    assert "corsConfig" not in declared.one("ResponseHeadersPolicy", "static-pages").inputs
+
+
 def test_cloudfront_publishes_its_hit_rate(declared: Declared) -> None:
     subscription = declared.one("MonitoringSubscription").inputs["monitoringSubscription"]
 

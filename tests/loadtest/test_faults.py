@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from cache.stats import UNAVAILABLE
+from cache.stats import UNAVAILABLE, Stats
 from loadtest import faults, recovery, scenarios, texts, virtual
+from loadtest.counts import Counts
 from loadtest.errors import ScenarioError
 from loadtest.faults import Fault
+from loadtest.result import Result
 from loadtest.scenarios import DAY_S, HOUR_S
-
-if TYPE_CHECKING:
-    from loadtest.result import Result
 
 SMALL = scenarios.load("small").changed(users=300, days=3)
 
@@ -81,12 +78,89 @@ def test_faults_of_one_instant_have_the_same_dips() -> None:
     assert {"company", "ijp"} <= set(flush)
 
 
+def counted(rates: dict[range, float], *planned: str) -> Result:
+    """A run of which only the sessions' hit rates are known, by stretches of hours; 1,000 lookups an hour."""
+    counts = Counts.of(SMALL.catalog.names(), SMALL.users)
+    for hours, rate in rates.items():
+        for minute in range(hours.start * 60, hours.stop * 60, 3):
+            counts.types["session"].add(0, round(50 * rate), 50, minute)
+    end = max(hours.stop for hours in rates)
+    return Result(
+        scenario=SMALL,
+        population=None,
+        seed=1,
+        layout="hash",
+        counts=counts,
+        stats=Stats(),
+        clock_note="",
+        server_version="",
+        faults=tuple(faults.parse(text) for text in planned),
+        ran_s=end * HOUR_S,
+    )
+
+
+def test_a_later_fault_is_compared_with_the_time_between_the_dips() -> None:
+    result = counted(
+        {range(24): 0.9, range(24, 36): 0.5, range(36, 48): 0.9, range(48, 50): 0.6, range(50, 60): 0.9},
+        *("flush@24h", "storm@48h"),
+    )
+
+    flush, storm = recovery.dips(result)
+
+    assert (flush.before, flush.lowest, flush.recovered_after_s) == (0.9, 0.5, 12 * HOUR_S)
+    assert (storm.before, storm.lowest, storm.recovered_after_s) == (0.9, 0.6, 2 * HOUR_S)
+    assert storm.amid is None
+
+
+def test_what_followed_a_fault_too_closely_to_tell_is_not_compared_with() -> None:
+    result = counted({range(3): 0.9, range(3, 9): 0.5}, "flush@3h", "ttl-halved:session@183m", "storm@5h")
+
+    halved, storm = recovery.dips(result)
+
+    assert (halved.fault, halved.before) == ("ttl-halved:session", 0.9)
+    assert (storm.before, storm.amid) == (0.9, "ttl-halved:session")
+
+
+def test_a_fault_within_another_s_dip_says_so() -> None:
+    result = counted({range(24): 0.9, range(24, 30): 0.5, range(30, 40): 0.4}, "flush@24h", "storm@30h")
+
+    flush, storm = recovery.dips(result)
+
+    assert flush.recovered_after_s is None
+    assert (storm.before, storm.amid) == (0.9, "flush")
+    assert texts.fault_lines(result)[1].startswith(
+        "storm at day 1.25: session fell from 90.00 % to 40.00 % at its worst (while flush was still felt), not back"
+    )
+
+
+def test_a_fault_that_would_outlast_the_run_ends_with_it() -> None:
+    result = counted({range(24): 0.9}, "warming-stopped@12h", "ttl-halved:session@23h+5h", "flush@23h")
+
+    lines = texts.fault_lines(result)
+
+    assert lines[0].startswith("warming-stopped at day 0.50 to day 1.00: ")
+    assert lines[1].startswith("ttl-halved:session at day 0.96 to day 1.00: ")
+    assert lines[2].startswith("flush at day 0.96: ")
+
+
+def test_what_was_before_a_fault_within_its_hour_is_no_part_of_its_dip() -> None:
+    result = counted({range(24): 0.9, range(24, 30): 0.5}, "flush@1410m")
+    at_the_end = counted({range(24): 0.9}, "flush@86399s")
+
+    (dip,) = recovery.dips(result)
+
+    assert dip.recovered_after_s is None
+    assert dip.lowest == 0.5
+    assert dip.lowest_after_s == 2 * HOUR_S
+    assert "too few lookups before or behind it to tell: match" in texts.fault_lines(at_the_end)[0]
+
+
 def test_a_fault_with_too_few_lookups_before_it_is_not_told_to_be_harmless() -> None:
-    result = run("flush@1h")
+    result = counted({range(24): 0.9}, "flush@0h")
 
     assert recovery.dips(result) == []
     assert texts.fault_lines(result) == [
-        "flush at day 0.04: too few lookups before or behind it to tell: match, company, ijp, session."
+        "flush at day 0.00: too few lookups before or behind it to tell: match, company, ijp, session."
     ]
 
 

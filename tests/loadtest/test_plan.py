@@ -83,6 +83,7 @@ def test_data_that_does_not_fit_is_exit_code_4(capsys: pytest.CaptureFixture[str
     assert "of 2,488 MB usable on cache.t4g.medium" in capsys.readouterr().out
 
 
-def test_a_wrong_limit_is_exit_code_2() -> None:
+@pytest.mark.parametrize("size", ["-1", "inf", "nan", "much"])
+def test_a_wrong_limit_is_exit_code_2(size: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["plan", "--maxmemory", "-1"])
+        main(["plan", "--maxmemory", size])

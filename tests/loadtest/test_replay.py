@@ -94,6 +94,33 @@ def test_what_one_second_holds_is_in_flight_together_behind_changes_of_the_same(
     }
 
 
+def test_what_several_ask_for_in_one_second_is_read_once_and_counts_for_each(tmp_path: Path) -> None:
+    calls = ["session,1,,get", "ijp,1,,get", "company,,8,get", "match,1,5,get"]
+    lines = [f"{second},{call}\n" for second in (9, 10) for call in calls for _ in range(3)]
+    file = write(tmp_path, HEAD + "8,session,1,,start\n" + "".join(lines))
+
+    result = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+
+    totals = {name: counted.total() for name, counted in result.counts.types.items()}
+    assert totals == {"session": (6, 6), "ijp": (3, 6), "company": (3, 6), "match": (3, 6)}
+    assert result.stats.counts("ijp").computes == 1
+    assert result.stats.data_reads == 8
+
+
+def test_where_the_file_is_cut_into_blocks_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a change waits for it, whichever block it is read with."""
+    lines = [f"{second}{line[line.index(',') :]}\n" for second in (9, 10) for line in SAME_SECOND]
+    file = write(tmp_path, HEAD + "".join(lines))
+    whole = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+
+    for size in (30, 100, 170):
+        monkeypatch.setattr(accesslog, "_READ_BYTES", size)
+        in_blocks = replay.run(AccessLog(file), SMALL, warm_up_s=0)
+        for name, counted in whole.counts.types.items():
+            assert in_blocks.counts.types[name].total() == counted.total()
+            assert in_blocks.stats.counts(name).misses == whole.stats.counts(name).misses
+
+
 @pytest.mark.parametrize("layout", ["hash", "keys"])
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path, layout: str) -> None:
     lines = [*(f"{line}\n" for line in SAME_SECOND), *list(recorded())[1:]]
@@ -207,6 +234,7 @@ def test_frames_behind_each_other_are_one_file(tmp_path: Path) -> None:
         ),
         (HEAD + "1767571200250000,ijp,7,,get\n", "later than any time in milliseconds"),
         (HEAD + "noon,ijp,7,,get\n", "'noon' is no timestamp; seconds, milliseconds or ISO 8601"),
+        (HEAD + "nan,ijp,7,,get\n", "'nan' is no timestamp; seconds, milliseconds or ISO 8601"),
         (HEAD + "5,cats,7,,get\n", "no line that could be read. 1 malformed lines were left out, the first: line 2"),
         (HEAD + "5000,ijp,7,,get\n5,ijp,7,,get\n", "line 3: 4,995 s older than a line before it. Sort the file"),
     ],
@@ -247,6 +275,23 @@ def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
     assert log.examples[0].startswith("line 3: ")
     with pytest.raises(ScenarioError, match="more than 4 malformed lines; --max-malformed allows more"):
         groups(file, max_malformed=4)
+
+
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ("1767571200", ["1767571200250", "inf", "nan", "2026-01-05T00:00:00Z"]),
+        ("1767571200250", ["1767571200", "1767571200250000", "-1", "x"]),
+        ("2026-01-05T00:00:00Z", ["1767571200", "noon"]),
+    ],
+)
+def test_a_time_in_another_unit_than_the_first_is_malformed(tmp_path: Path, first: str, others: list[str]) -> None:
+    lines = [f"{time},ijp,7,,get\n" for time in (first, *others, first)]
+    log = AccessLog(write(tmp_path, HEAD + "".join(lines)))
+
+    assert [group.time_s for group in groups(log)] == pytest.approx([1767571200, 1767571200], abs=1)
+    assert log.malformed == len(others)
+    assert others[0] in log.examples[0]
 
 
 def test_a_little_late_counts_as_now(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from cache import CATALOG
-from loadtest import population, scenarios, theory
+from loadtest import planning, population, scenarios, theory
 from loadtest.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -26,16 +29,22 @@ def load(tmp_path: Path, text: str, name: str = "mine") -> scenarios.Scenario:
     ("text", "message"),
     [
         ("session_per_day = 1", r"session_per_day is no setting\. Known: .*sessions_per_user_day"),
-        ("sessions_per_user_day = -1", r"sessions_per_user_day is -1\.0; it must be over 0"),
-        ("vacancy_turnover_per_day = -0.1", "vacancy_turnover_per_day is -0.1; a rate is not negative"),
+        ("sessions_per_user_day = -1", r"sessions_per_user_day is -1\.0; it must be from 0\.001 to 100,000"),
+        ("vacancy_turnover_per_day = -0.1", "vacancy_turnover_per_day is -0.1; it must be from 0 to 100"),
         ("night_share = 1.5", "night_share is 1.5; a share lies between 0 and 1"),
-        ("users = 0", "users is 0; it must be over 0"),
+        ("users = 0", "users is 0; it must be from 1 to 1,000,000"),
         ("users = 1.5", "users is 1.5; it must be a whole number"),
         ("users = true", "users is True; it must be a whole number"),
         ("title = 5", "title is 5; it must be a text"),
         ("warming = 'hourly'", "warming is 'hourly'; allowed are due, everything, off"),
         ("node_type = 'cache.t4g.medum'", r"'cache.t4g.medum' is unknown; known are cache\.t4g\.medium"),
-        ("resolution_s = 60", "resolution_s is 60; it must be at most 10"),
+        ("resolution_s = 60", "resolution_s is 60; it must be from 1 to 10"),
+        ("resolution_s = 7", "resolution_s is 7; it must divide an hour"),
+        ("popularity_exponent = 1000", r"popularity_exponent is 1000\.0; it must be from 0 to 10"),
+        ("users = 100_000_000_000", "users is 100000000000; it must be from 1 to 1,000,000"),
+        ("pages_per_visit = inf", "pages_per_visit is inf; it must be a number"),
+        ("jobs = 9999\npopular_jobs = 480", "a user would have 510 scores, .* the cache takes 500"),
+        ("job_page_share = 0.0\nlist_page_share = 0.9", "job_page_share is 0; without job pages nothing asks"),
         ("list_page_share = 0.9", "add up to 1.6"),
         ("popular_jobs = 10", "the list takes 70 popular jobs, but popular_jobs is 10"),
         ("[mine.ttl_s]\nmatch = 0", "match: ttl_s is 0; it must be from 1 to 315360000 seconds"),
@@ -43,11 +52,43 @@ def load(tmp_path: Path, text: str, name: str = "mine") -> scenarios.Scenario:
         ("[mine.targets]\nmatches = 0.8", "'matches' is no cache type. Known: match"),
         ("[mine.ttl_s]\nmatch = 1.5", r"ttl_s\.match is 1\.5; it must be a whole number"),
         ("based = 1", "based is no setting"),
+        ("name = 'other'", "name is no setting"),
+        (f"usd_per_enrichment = {10**400}", "usd_per_enrichment is 1000.*; it must be a number"),
+        (f"users = {'9' * 5_000}", "is not TOML"),
     ],
 )
 def test_a_wrong_scenario_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize("value", [-1, 10**12, 1e300, float("nan"), float("inf")])
+def test_every_number_has_bounds(value: float) -> None:
+    scenario = scenarios.load("small")
+    numbers = [field.name for field in dataclasses.fields(scenario) if field.type in ("int", "float")]
+
+    assert len(numbers) > 20
+    for name in numbers:
+        with pytest.raises(ScenarioError, match=re.escape(f"{name} is {value!r}; ")):
+            scenario.changed(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"popularity_exponent": 10.0, "popular_share": 0.0},
+        {"companies": 5_000},
+        {"companies": 1, "jobs": 1, "popular_jobs": 1, "list_length": 1, "popular_share": 1.0},
+        {"vacancy_turnover_per_day": 100.0, "job_updates_per_day": 100.0},
+        {"preferences_page_share": 0.0, "list_page_share": 0.4, "night_share": 0.0},
+    ],
+)
+def test_a_prediction_at_the_bounds_is_a_rate(changes: dict[str, Any]) -> None:
+    found = planning.plan(scenarios.load("small").changed(**changes), maxmemory_bytes=10**9)
+
+    assert [row.name for row in found.rows if not 0 <= row.predicted <= 1] == []
+    assert [cell for cell in found.cells if not 0 <= cell.hit_rate <= 1] == []
+    assert found.unused_days == float("inf")
 
 
 def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
@@ -58,6 +99,11 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("[x")
     with pytest.raises(ScenarioError, match="is not TOML"):
         scenarios.load("expected", tmp_path / "broken.toml")
+    (tmp_path / "flat.toml").write_text("a = 5\n[b]\nbased_on = ['a']")
+    with pytest.raises(ScenarioError, match=r"there is no scenario 'a' in flat\.toml\. There are: b"):
+        scenarios.load("a", tmp_path / "flat.toml")
+    with pytest.raises(ScenarioError, match="no other scenario"):
+        scenarios.load("b", tmp_path / "flat.toml")
     (tmp_path / "circle.toml").write_text("[a]\nbased_on='b'\n[b]\nbased_on='a'")
     with pytest.raises(ScenarioError, match="no other scenario"):
         scenarios.load("a", tmp_path / "circle.toml")
@@ -98,3 +144,16 @@ def test_users_are_those_of_the_seed() -> None:
     assert (one.lists != other.lists).any()
     assert all(len(set(jobs)) == scenario.list_length for jobs in one.lists.tolist())
     assert ((one.lists < scenario.popular_jobs).sum(axis=1) == scenario.popular_in_list).all()
+
+
+def test_lists_are_drawn_alike_by_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = scenarios.load("small").changed(users=1_000, popularity_exponent=1.5, popular_jobs=1, popular_share=0.0)
+    usual = population.draw(scenario, 1)
+
+    monkeypatch.setattr(population, "_ROUNDS", 0)
+    other = population.draw(scenario, 1)
+
+    assert all(len(set(jobs)) == scenario.list_length for jobs in other.lists.tolist())
+    shown = [np.bincount(people.lists.ravel(), minlength=scenario.jobs) / scenario.users for people in (usual, other)]
+    assert 0.2 < shown[0][100] < 0.8  # neither in every list nor in none
+    assert shown[1] == pytest.approx(shown[0], abs=0.08)  # five standard errors of a share

@@ -60,6 +60,8 @@ def test_a_model_that_is_wrong_is_an_error(capsys: pytest.CaptureFixture[str], m
 def test_too_few_users_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["size", "--users", "10"]) == 2
     assert "--users is 10; below 1000" in capsys.readouterr().err
+    assert main(["size", "--users", "100000000000"]) == 2
+    assert "--users is 100000000000; at most 1000000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("layout", sizing.LAYOUTS)

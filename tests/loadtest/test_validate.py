@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from loadtest import driver, intervals, parallel, scenarios, theory, virtual
+from loadtest import driver, intervals, parallel, scenarios, simulation, theory, virtual
 from loadtest.__main__ import main
 from loadtest.errors import LoadTestError
 from loadtest.traffic import CacheCall, Call
@@ -140,6 +140,20 @@ def test_measured_and_predicted_agree(results: list[Result], name: str) -> None:
     assert abs(np.mean(apart)) <= 3 / np.sqrt(len(apart)), apart
 
 
+def assert_simulation_has_the_hits_of(result: Result) -> None:
+    """`result` shares with it who asks for what and when, and nothing of the cache."""
+    counts, _ = simulation.run(result.scenario, seed=result.seed)
+
+    for name, counted in result.counts.types.items():
+        assert (counts.types[name].hits == counted.hits).all(), name
+        assert (counts.types[name].lookups == counted.lookups).all(), name
+
+
+def test_the_simulation_has_the_server_s_hits(results: list[Result]) -> None:
+    for result in results:
+        assert_simulation_has_the_hits_of(result)
+
+
 def test_without_warming_the_closed_form_holds_too() -> None:
     scenario = scenarios.load("small").changed(users=1_000, days=3, warming="off")
     result = virtual.run(scenario, seed=1)
@@ -150,6 +164,7 @@ def test_without_warming_the_closed_form_holds_too() -> None:
     assert found.standard_error is not None
     assert result.population
     assert abs(found.hit_rate - theory.match(scenario, result.population)) <= 3 * found.standard_error
+    assert_simulation_has_the_hits_of(result)
 
 
 def test_warming_everything_computes_more_for_the_same_hits() -> None:
@@ -159,6 +174,7 @@ def test_warming_everything_computes_more_for_the_same_hits() -> None:
     assert everything.warming.computed == everything.warming.users * scenario.popular_jobs
     assert everything.warming.computed > 10 * due.warming.computed
     assert hits(everything)["match"][0] == pytest.approx(hits(due)["match"][0], rel=0.002)
+    assert_simulation_has_the_hits_of(everything)
 
 
 # -- the command -----------------------------------------------------------------------------------------------
@@ -228,8 +244,8 @@ def test_too_few_samples_are_exit_code_5(tmp_path: Path, capsys: pytest.CaptureF
     ("arguments", "code", "message"),
     [
         (["--scenario", "expect"], 2, "there is no scenario 'expect'"),
-        (["--users", "0"], 2, "users is 0; it must be over 0"),
-        (["--days", "-1"], 2, "days is -1; it must be over 0"),
+        (["--users", "0"], 2, "users is 0; it must be from 1 to 1,000,000"),
+        (["--days", "-1"], 2, "days is -1; it must be from 1 to 1,000"),
         (["--seed", "-1"], 2, "--seed is -1; it must be 0 or more"),
         (["--report", "/proc/report"], 1, "cannot be written to /proc/report"),
     ],

@@ -273,7 +273,11 @@ class _Run(mocks.MockMonitor):
             return self._create(new, "create")
         diff = engine._diff(old, checked.inputs)
         if diff.replaces:
-            return self._replace(old, new, diff)
+            if request.protect:
+                self.errors.append(f"{urn}: it is protected, and {', '.join(diff.replaces)} would replace it")
+                raise EngineError(self.errors[-1])
+            asked = request.deleteBeforeReplaceDefined
+            return self._replace(old, new, first=request.deleteBeforeReplace if asked else diff.deleteBeforeReplace)
         if diff.changes == provider_pb2.DiffResponse.DIFF_SOME:
             return self._update(old, new)
         return old
@@ -286,10 +290,10 @@ class _Run(mocks.MockMonitor):
         )
         return self._kept(replace(new, id=made.id or rpc.UNKNOWN, outputs=made.properties), what)
 
-    def _replace(self, old: State, new: State, diff: Any) -> State:
+    def _replace(self, old: State, new: State, *, first: bool) -> State:
         if self._preview:
             return self._create(new, "replace")
-        if diff.deleteBeforeReplace:
+        if first:
             self._engine._delete(old)
         else:
             self.replaced.append(old)

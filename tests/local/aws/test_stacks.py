@@ -301,14 +301,38 @@ def test_who_stays_subscribed_is_told_when_another_goes(prod_is_up: tuple[LocalA
 
 def test_what_cannot_change_in_place_is_replaced(prod_is_up: tuple[LocalAws, Engine]) -> None:
     aws, engine = prod_is_up
+    engine.up({"alarmSubscriptions": {"ops": {"protocol": "https", "endpoint": "https://first.example"}}})
+
+    engine.up({"alarmSubscriptions": {"ops": {"protocol": "https", "endpoint": "https://second.example"}}})
+
+    assert engine.steps == [("replace", "alarms-ops"), ("deleted", "alarms-ops")]
+    told = aws.client("sns").list_subscriptions()["Subscriptions"]
+    assert [subscription["Endpoint"] for subscription in told] == ["https://second.example"]
+
+
+def test_a_replaced_alarm_that_keeps_its_name_is_still_there(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    _, engine = prod_is_up
     engine.up()
-    old = engine.of("Vpc").id
 
-    engine.up({"vpcCidr": "10.41.0.0/16"})
+    engine.up({"alarmActions": False})
 
-    assert {("replace", "network"), ("replace", "network-0"), ("deleted", "network")} <= set(engine.steps)
-    assert engine.of("Vpc").id != old
-    assert seen(aws)["networks"] == ["10.41.0.0/16"]
+    assert ("replace", "roleferry-prod-match-hit-rate") in engine.steps
+    assert engine.refresh() == {}
+    assert engine.of("CompositeAlarm", "roleferry-prod-match-hit-rate").inputs["actionsEnabled"] is False
+
+
+def test_the_cache_cannot_move_to_another_network(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    group = engine.of("SecurityGroup")
+
+    with pytest.raises(EngineError, match="network: it is protected, and cidrBlock would replace it"):
+        engine.up({"vpcCidr": "10.41.0.0/16"})
+    with pytest.raises(RefusedError, match="is used by roleferry-prod-cache"):
+        aws.resources.delete(group.type, group.id, {})
+
+    assert seen(aws)["networks"] == ["10.40.0.0/16"]
+    assert engine.refresh() == {}
 
 
 def test_drift_is_found_and_mended(prod_is_up: tuple[LocalAws, Engine]) -> None:
