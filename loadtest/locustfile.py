@@ -18,7 +18,7 @@ from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import terminal, verdict, webtab
-from loadtest.errors import ExitCode
+from loadtest.errors import ExitCode, LoadTestError
 from loadtest.live import CountsByPerson, Live, add_options, for_locust, hits_of
 from loadtest.scenarios import DAY_S
 from loadtest.traffic import Action
@@ -66,7 +66,11 @@ def _prepare(environment: Any, **_: Any) -> None:
         gevent.spawn(_watch_hit_rates, hit_rates)
     if environment.parsed_options.stationary_start:
         print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
-        _run.live.write_stationary_start()
+        try:
+            _run.live.write_stationary_start()
+        except LoadTestError as error:
+            print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
+            sys.exit(int(error.exit_code))
 
 
 def _check_port(host: str, port: int) -> None:
