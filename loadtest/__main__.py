@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import signal
 import sys
 from typing import Final
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"loadtest: {error}", file=sys.stderr)
         return int(getattr(error, "exit_code", ExitCode.ERROR))
     except KeyboardInterrupt:
-        print("loadtest: interrupted; the server is stopped and no report was written.", file=sys.stderr)
+        print("loadtest: interrupted; no report was written.", file=sys.stderr)
         return int(ExitCode.ERROR)
 
 
@@ -50,4 +51,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no dash gets a question mark
+            stream.reconfigure(errors="replace")
     sys.exit(main())

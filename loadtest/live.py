@@ -6,7 +6,6 @@ Each person has a `CacheService` of their own on the shared connections: its cou
 from __future__ import annotations
 
 import copy
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from loadtest import population as populations
 from loadtest import scenarios, stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
-from loadtest.errors import LoadTestError, ScenarioError, ServerGoneError
+from loadtest.errors import ScenarioError, ServerGoneError
 from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
 from loadtest.server import Server
@@ -84,6 +83,7 @@ class Live:
         self._warmer = Warmer(self._service.flows, everything=self.scenario.warming == "everything")
         self.memory: list[Memory] = []
         self.started = time.time()
+        self.ended: float | None = None
 
     def write_stationary_start(self, members: Iterable[int] | None = None) -> None:
         """Writes the stationary state with the TTLs that are left, through the library; oldest first.
@@ -139,8 +139,8 @@ class Live:
             service.stats.counts(name).misses[UNAVAILABLE] for service in self._services.values() for name in names
         )
 
-    def result(self, counted: CountsByPerson, clock_note: str) -> Result:
-        """The counts of all processes as a result to judge."""
+    def result(self, counted: CountsByPerson, stopped_because: str | None = None) -> Result:
+        """The counts of all processes as a result to judge. `stopped_because` says why something of it is missing."""
         counts = Counts.of(self.scenario.catalog.names(), self.scenario.users)
         for user, (visits, _) in counted.get("visits", {}).items():
             counts.visits[user] = visits
@@ -154,11 +154,13 @@ class Live:
             layout=self.layout,
             counts=counts,
             stats=Stats(),
-            clock_note=clock_note,
+            clock_note="real",
+            is_live=True,
+            stopped_because=stopped_because,
             server_version=self.server.version(),
             memory=self.memory,
             remarks=["Memory is the fullest shard's: each has a node of its own."] if self.server.is_cluster else [],
-            wall_s=time.time() - self.started,
+            wall_s=(self.ended or time.time()) - self.started,
         )
 
     def _service_of(self, user: int) -> CacheService:
@@ -229,7 +231,7 @@ def add_options(parser: Any) -> None:
 
 
 def for_locust(environment: Any, host: str, *, max_connections: int | None = None, **changes: Any) -> Live:
-    """What one of Locust's processes needs, by its options; ends the process with one sentence if it cannot be had.
+    """What one of Locust's processes needs, by its options. Raises LoadTestError.
 
     `changes` are settings instead of the scenario's, where they are not None.
     """
@@ -239,15 +241,9 @@ def for_locust(environment: Any, host: str, *, max_connections: int | None = Non
     def request(name: str, milliseconds: float) -> None:
         fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
 
-    try:
-        scenario = scenarios.load(options.scenario, Path(options.scenarios))
-        given = {name: value for name, value in changes.items() if value is not None}
-        return Live(
-            scenario.changed(**given), options.seed, options.layout, host, request, options.iam, max_connections
-        )
-    except LoadTestError as error:
-        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(int(error.exit_code))
+    scenario = scenarios.load(options.scenario, Path(options.scenarios))
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Live(scenario.changed(**given), options.seed, options.layout, host, request, options.iam, max_connections)
 
 
 def hits_of(counted: CountsByPerson, catalog: Catalog) -> dict[str, tuple[int, int]]:

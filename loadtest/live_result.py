@@ -36,6 +36,7 @@ class LiveResult:
     versions: dict[str, str]
     steps: list[Step]
     comparison: str = ""  # with single GETs over raw sockets, where it was asked for
+    stopped_because: str | None = None  # where it ended before its steps did
 
     @property
     def hits(self) -> Hits:
@@ -45,7 +46,12 @@ class LiveResult:
 
     @property
     def conclusion(self) -> str:
-        return conclusion(self.steps, self.limit_ms)
+        return conclusion(self.steps, self.limit_ms, self.stopped_because)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something is missing: steps, or what a lost load generator did in one."""
+        return bool(self.stopped_because) or any(step.lost_generators for step in self.steps)
 
     @property
     def when(self) -> str:
@@ -57,7 +63,7 @@ class LiveResult:
         return next((step for step in reversed(self.steps) if step.is_reached(self.limit_ms)), None)
 
     def write(self, file: Path) -> None:
-        document = asdict(self) | {"hits": self.hits, "conclusion": self.conclusion}
+        document = asdict(self) | {"hits": self.hits, "conclusion": self.conclusion, "is_partial": self.is_partial}
         file.write_text(json.dumps(document, indent=2) + "\n")
 
     @classmethod
@@ -65,7 +71,7 @@ class LiveResult:
         """Raises LoadTestError for a file of another shape, FileNotFoundError where there is none."""
         try:
             document: dict[str, Any] = json.loads(file.read_text())
-            for derived in ("hits", "conclusion"):
+            for derived in ("hits", "conclusion", "is_partial"):
                 document.pop(derived)
             return cls(**document | {"steps": [Step(**step) for step in document["steps"]]})
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -21,14 +21,13 @@ from loadtest import terminal
 from loadtest.errors import ExitCode
 from loadtest.live import REQUEST_NAMES, Live, add_options, for_locust, hits_of
 from loadtest.live_result import LiveResult
+from loadtest.locust_processes import Interrupts, Processes, leave_on_interrupt, one_sentence
 from loadtest.result import versions
 from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
 # Workers report every three seconds, and begin later than the master: they have to connect first.
 _REPORTS_AT_MOST_S = 30.0
-# After so many missed heartbeats, one a second, a worker has ended; one that is just starved of its processor has not.
-_MISSED_HEARTBEATS = 10
 
 
 class _Run:
@@ -38,12 +37,15 @@ class _Run:
         self.live: Live
         self.schedule: Schedule
         self.mix: Mix
+        self.processes: Processes
+        self.is_finished = False
         self.tally = Tally()
         self.reported: dict[str, dict[str, Any]] = {}  # by worker
         self.steps: list[Step] = []
 
 
 _run = _Run()
+leave_on_interrupt()
 
 
 @events.init_command_line_parser.add_listener
@@ -59,12 +61,14 @@ def _options(parser: Any) -> None:
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
+    Interrupts(environment)
     if not isinstance(environment.runner, WorkerRunner):
         _connect(environment)
 
 
 def _connect(environment: Any) -> None:
-    _run.live = for_locust(environment, environment.host, max_connections=environment.parsed_options.pool)
+    with one_sentence():
+        _run.live = for_locust(environment, environment.host, max_connections=environment.parsed_options.pool)
 
 
 def _rates(options: Any) -> list[float]:
@@ -79,20 +83,16 @@ def _begin(environment: Any, **_: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         _connect(environment)
-    index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-    _run.mix = Mix(_run.live.scenario, _run.live.people, options.seed + index)
+    _run.processes = processes = Processes(environment)
+    _run.mix = Mix(_run.live.scenario, _run.live.people, options.seed + processes.number)
+    # One that joins late does nothing: the others have the whole load already.
+    rates = [rate / processes.count for rate in _rates(options)] if processes.number < processes.count else []
     # Every process counts from here: a master's start reaches its workers within milliseconds.
-    _run.schedule = Schedule(
-        [rate / _workers(options) for rate in _rates(options)], options.step_seconds, monotonic() + 1.0
-    )
+    _run.schedule = Schedule(rates, options.step_seconds, monotonic() + 1.0)
     if not isinstance(runner, MasterRunner):
         gevent.spawn(_watch_this_process, options.step_seconds)
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(_watch_steps, environment)
-
-
-def _workers(options: Any) -> int:
-    return max(options.processes or 1, options.expect_workers or 1)
 
 
 def _watch_this_process(step_s: float) -> None:
@@ -130,9 +130,10 @@ def _watch_steps(environment: Any) -> None:
         before = after
         _wait_for_reports(environment, number)
         step = step_of(_gathered(), number, asked, options.step_seconds, used)
-        _run.steps.append(replace(step, lost_generators=_workers(options) - _reported(environment.runner, number)))
+        _run.steps.append(replace(step, lost_generators=_run.processes.count - _reported(environment.runner, number)))
         if not _run.steps[-1].is_reached(options.limit_ms):
             break
+    _run.is_finished = True
     environment.runner.quit()
 
 
@@ -146,8 +147,8 @@ def _wait_for_reports(environment: Any, step: int) -> None:
 def _is_known(runner: Any, step: int) -> bool:
     if not isinstance(runner, MasterRunner):
         return step in _run.tally.cpu_s
-    alive: int = sum(worker.heartbeat > -_MISSED_HEARTBEATS for worker in runner.clients.values())
-    return _reported(runner, step) >= alive
+    _run.processes.look()
+    return _reported(runner, step) >= _run.processes.count - len(_run.processes.lost)
 
 
 def _reported(runner: Any, step: int) -> int:
@@ -191,17 +192,18 @@ def _judge(environment: Any, **_: Any) -> None:
         seed=options.seed,
         layout=options.layout,
         connections=options.num_users,
-        generators=_workers(options),
+        generators=_run.processes.count,
         step_s=options.step_seconds,
         limit_ms=options.limit_ms,
         targets={each.name: each.target_hit_rate for each in live.scenario.catalog},
         versions=versions(live.server.version()),
         steps=_run.steps,
+        stopped_because=None if _run.is_finished else "interrupted",
     )
     terminal.show_live(result)
     if options.report_file:
         result.write(Path(options.report_file))
-    if any(step.lost_generators for step in result.steps):
+    if result.is_partial:
         code = ExitCode.ERROR
     elif result.steps and result.steps[0].is_reached(result.limit_ms):
         code = ExitCode.PASS

@@ -14,35 +14,56 @@ from time import time
 from typing import Any
 
 import gevent
+from gevent import GreenletExit
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import terminal, verdict, webtab
-from loadtest.errors import ExitCode, LoadTestError
+from loadtest import terminal, texts, verdict, webtab
+from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live import CountsByPerson, Live, add_options, for_locust, hits_of
+from loadtest.locust_processes import Interrupts, Processes, leave_on_interrupt, one_sentence
 from loadtest.scenarios import DAY_S
+from loadtest.steps import UNANSWERED
 from loadtest.traffic import Action
 from loadtest.webtab import HitRates
 
 _COLD = "not judged: the run started cold; add --stationary-start"
 _FEWER = "not judged: {users} of the scenario's {all} users took part, so its traffic was not reached"
 _COUNTS = "roleferry_counts"
+_UNANSWERED = "roleferry_unanswered"
+_OVER = "roleferry_over"
 _MEMORY_EVERY_S = 10
 _HIT_RATES_EVERY_S = 5
+_PROCESSES_EVERY_S = 1
 
 
 class _Run:
     """What one process needs; Locust hands no object of ours to its listeners."""
 
     def __init__(self) -> None:
+        self.interrupts: Interrupts
+        self.hit_rates: HitRates | None = None  # of Locust's page
         self.live: Live
-        self.is_stationary = False
+        self.connected_by: tuple[Any, ...] = ()  # the host and the options that `live` is of
+        self.test = _Test()
+
+
+class _Test:
+    """One test: on Locust's page one can follow another."""
+
+    def __init__(self) -> None:
+        self.processes: Processes
+        self.watchers: list[gevent.Greenlet] = []
         self.next_person = count()
         self.most_users = 0
-        self.gathered: dict[str, CountsByPerson] = {}  # by worker
+        self.is_over = False
+        # By worker, its last report. It holds the sums since the start: a lost or repeated one does no harm.
+        self.gathered: dict[str, dict[str, Any]] = {}
+        self.has_told_all: set[str] = set()  # workers
 
 
 _run = _Run()
+leave_on_interrupt()
 
 
 @events.init_command_line_parser.add_listener
@@ -55,22 +76,18 @@ def _options(parser: Any) -> None:
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
+    _run.interrupts = Interrupts(environment)
     if isinstance(environment.runner, WorkerRunner):
         return  # a worker learns the options and the host when the test starts
     if environment.web_ui:
         _check_port(environment.parsed_options.web_host or "", environment.parsed_options.web_port)
-    _connect(environment)
+    with one_sentence():
+        _connect(environment)
     if environment.web_ui:
-        hit_rates = HitRates(_run.live.scenario.catalog)
-        webtab.add_to(environment.web_ui, hit_rates)
-        gevent.spawn(_watch_hit_rates, hit_rates)
-    if environment.parsed_options.stationary_start:
-        print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
-        try:
-            _run.live.write_stationary_start()
-        except LoadTestError as error:
-            print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
-            sys.exit(int(error.exit_code))
+        _run.hit_rates = HitRates(_run.live.scenario.catalog)
+        webtab.add_to(environment.web_ui, _run.hit_rates)
+    with one_sentence():
+        _write_stationary_state(environment)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -83,27 +100,80 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _connect(environment: Any) -> None:
+    host, *_, sessions = _run.connected_by = _settings(environment)
+    try:
+        changed = None if sessions is None else float(sessions)  # the page gives a text
+    except ValueError:
+        raise ScenarioError(f"sessions_per_user_day is {sessions!r}; it must be a number, as 0.5.") from None
+    _run.live = for_locust(environment, host, sessions_per_user_day=changed)
+
+
+def _settings(environment: Any) -> tuple[Any, ...]:
+    """What Locust's page lets one change before each test."""
     options = environment.parsed_options
-    host = environment.host or Person.host
-    _run.live = for_locust(environment, host, sessions_per_user_day=options.sessions_per_user_day)
-    _run.is_stationary = options.stationary_start
+    return (
+        environment.host or Person.host,
+        *(options.scenario, options.scenarios, options.seed, options.layout, options.iam, options.stationary_start),
+        options.sessions_per_user_day or None,
+    )
+
+
+def _write_stationary_state(environment: Any) -> None:
+    if environment.parsed_options.stationary_start:
+        print("Writing the stationary state …", file=sys.stderr)  # noqa: T201
+        _run.live.write_stationary_start()
 
 
 @events.test_start.add_listener
 def _begin(environment: Any, **_: Any) -> None:
-    options = environment.parsed_options
     while environment.runner is None:  # the master may start a worker before its runner is known here
         gevent.sleep(0.01)
     runner = environment.runner
     is_worker = isinstance(runner, WorkerRunner)
     if is_worker:
-        _connect(environment)
-    # People are dealt out to the workers in turn.
-    workers = max(options.processes or 1, options.expect_workers or 1)
-    _run.next_person = count(runner.worker_index, workers) if is_worker else count()
-    gevent.spawn(_platform, acts=not is_worker, warms=not isinstance(runner, MasterRunner))
+        with one_sentence():
+            _connect(environment)
+    elif hasattr(_run.test, "processes") or _run.connected_by != _settings(environment):
+        _connect_anew(environment)
+    _run.live.started = time()
+    _run.test = test = _Test()
+    test.processes = processes = Processes(environment)
+    # People are dealt out to the processes in turn.
+    test.next_person = count(processes.number, processes.count)
+    test.watchers.append(gevent.spawn(_platform, acts=not is_worker, warms=not isinstance(runner, MasterRunner)))
     if not is_worker:
-        gevent.spawn(_watch_memory)
+        test.watchers += [gevent.spawn(_watch_memory), gevent.spawn(_watch_processes, processes)]
+    if _run.hit_rates:
+        _run.hit_rates.clear()
+        test.watchers.append(gevent.spawn(_watch_hit_rates, _run.hit_rates))
+
+
+def _connect_anew(environment: Any) -> None:
+    """Another test of Locust's page: its counts begin at nothing, its host and options may be others."""
+    try:
+        _connect(environment)
+        _write_stationary_state(environment)
+    except LoadTestError as error:
+        print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201
+        environment.runner.log_exception("loadtest", str(error), "")
+        raise GreenletExit from None  # ends what starts the test, and nothing else
+
+
+@events.test_stopping.add_listener
+def _stop_watching(environment: Any, **_: Any) -> None:
+    if not isinstance(environment.runner, WorkerRunner):
+        gevent.killall(_run.test.watchers, block=False)
+        _look(_run.test.processes)
+
+
+@events.test_stop.add_listener
+def _end(environment: Any, **_: Any) -> None:
+    gevent.killall(_run.test.watchers, block=False)
+    _run.test.is_over = True
+    _run.live.ended = time()
+    runner = environment.runner
+    if isinstance(runner, MasterRunner) and environment.parsed_options.headless and not runner.worker_count:
+        gevent.spawn(runner.quit)  # Locust itself would wait for the time limit
 
 
 def _platform(*, acts: bool, warms: bool) -> None:
@@ -119,7 +189,7 @@ def _platform(*, acts: bool, warms: bool) -> None:
 
 @events.spawning_complete.add_listener
 def _spawned(user_count: int, **_: Any) -> None:
-    _run.most_users = max(_run.most_users, user_count)
+    _run.test.most_users = max(_run.test.most_users, user_count)
 
 
 def _watch_hit_rates(hit_rates: HitRates) -> None:
@@ -134,24 +204,43 @@ def _watch_memory() -> None:
         gevent.sleep(_MEMORY_EVERY_S)
 
 
+def _watch_processes(processes: Processes) -> None:
+    while True:
+        gevent.sleep(_PROCESSES_EVERY_S)
+        _look(processes)
+
+
+def _look(processes: Processes) -> None:
+    if processes.look():
+        print(f"loadtest: {processes}; the verdict will be partial.", file=sys.stderr)  # noqa: T201
+        if _run.hit_rates:
+            _run.hit_rates.remark = f"PARTIAL: {processes}"
+
+
 @events.report_to_master.add_listener
 def _report(data: dict[str, Any], **_: Any) -> None:
     if hasattr(_run, "live"):  # the first report may come before the start
         data[_COUNTS] = _run.live.counts()
+        data[_UNANSWERED] = _run.live.unanswered()
+        data[_OVER] = _run.test.is_over
 
 
 @events.worker_report.add_listener
 def _gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
-    # Each report holds the sums since the start: a lost or repeated one does no harm.
-    _run.gathered[client_id] = data.get(_COUNTS, {})
+    if _COUNTS in data:
+        _run.test.gathered[client_id] = data
+        (_run.test.has_told_all.add if data[_OVER] else _run.test.has_told_all.discard)(client_id)
 
 
 def _gathered() -> CountsByPerson:
     """The counts of this process and of all workers."""
     counted = _run.live.counts()
-    for counts in _run.gathered.values():
-        for name, by_person in counts.items():
-            counted.setdefault(name, {}).update({int(person): (n[0], n[1]) for person, n in by_person.items()})
+    for report in _run.test.gathered.values():
+        for name, by_person in report[_COUNTS].items():
+            sums = counted.setdefault(name, {})
+            for person, (hits, lookups) in by_person.items():
+                before = sums.get(int(person), (0, 0))
+                sums[int(person)] = before[0] + hits, before[1] + lookups
     return counted
 
 
@@ -159,19 +248,36 @@ def _gathered() -> CountsByPerson:
 def _judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
-    live = _run.live
+    live, test = _run.live, _run.test
+    if test.is_over and isinstance(environment.runner, MasterRunner):
+        test.processes.collect(test.has_told_all)
     live.sample_memory()
-    result = live.result(_gathered(), clock_note="real")
-    judgement = verdict.judge(result, _why_undecided(live))
+    counted = _gathered()
+    result = live.result(counted, _stopped_because(environment, counted))
+    judgement = verdict.judge(result, _why_undecided(environment))
     terminal.show(result, judgement)
     environment.process_exit_code = int(judgement.exit_code)
 
 
-def _why_undecided(live: Live) -> str | None:
-    if not _run.is_stationary:
+def _stopped_because(environment: Any, counted: CountsByPerson) -> str | None:
+    """Why something is missing of what was to be measured; None if nothing is."""
+    test, live = _run.test, _run.live
+    if test.is_over and test.processes.lost:
+        return f"{test.processes}; their share of the traffic is missing from then on."
+    if _run.interrupts.happened and environment.parsed_options.run_time:
+        return "it was interrupted before its time limit."
+    lookups = sum(lookups for _, lookups in hits_of(counted, live.scenario.catalog).values())
+    unanswered = live.unanswered() + sum(report[_UNANSWERED] for report in test.gathered.values())
+    if unanswered > UNANSWERED * lookups:
+        return f"{texts.percent(unanswered / lookups)} of the lookups were not answered by the server."
+    return None
+
+
+def _why_undecided(environment: Any) -> str | None:
+    if not environment.parsed_options.stationary_start:
         return _COLD
-    if _run.most_users < live.scenario.users:
-        return _FEWER.format(users=_run.most_users, all=live.scenario.users)
+    if _run.test.most_users < _run.live.scenario.users:
+        return _FEWER.format(users=_run.test.most_users, all=_run.live.scenario.users)
     return None
 
 
@@ -182,7 +288,7 @@ class Person(User):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        person = next(_run.next_person) % _run.live.scenario.users
+        person = next(_run.test.next_person) % _run.live.scenario.users
         self._stream = _run.live.behaviour.user(person, start_s=time() % DAY_S)
         # Behaviour lies on a grid, for virtual time. In real time its users must not all come at the grid's instants.
         self._due_at = time() + Random(person).random() * _run.live.scenario.resolution_s

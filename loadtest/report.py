@@ -37,10 +37,10 @@ def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
     """Writes all files; returns what verdict.json holds."""
     document = verdict.as_json(result, judgement, versions(result.server_version))
     try:
-        (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n")
-        (folder / "report.html").write_text(html(result, judgement, document, _latency(folder)))
-        (folder / "junit.xml").write_text(cifiles.junit(result, judgement))
-        (folder / "summary.md").write_text(cifiles.markdown(result, judgement))
+        (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(html(result, judgement, document, _latency(folder)), encoding="utf-8")
+        (folder / "junit.xml").write_text(cifiles.junit(result, judgement), encoding="utf-8")
+        (folder / "summary.md").write_text(cifiles.markdown(result, judgement), encoding="utf-8")
     except OSError as error:
         raise LoadTestError(f"the report could not be written to {folder}: {error.strerror}.") from None
     return document

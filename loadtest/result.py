@@ -63,9 +63,15 @@ class Result:
     notes: dict[str, str] = field(default_factory=dict)  # by cache type: why its row is as it is
     remarks: list[str] = field(default_factory=list)  # about the run as a whole
     precision: float | None = None  # the half width of every interval that was asked for
+    is_live: bool = False  # in real time, by Locust
     # Where the run ended before its time: why, and after how many virtual seconds.
     stopped_because: str | None = None
     ran_s: int = 0
+
+    @property
+    def span(self) -> str:
+        """How long it was, for people."""
+        return f"{self.wall_s:.0f} s in real time" if self.is_live else f"{self.scenario.days} virtual days"
 
     def minutes(self) -> Iterator[tuple[int, dict[str, tuple[int, int]]]]:
         """(virtual minute, {cache type: (hits, misses)}) of every minute that the run reached, in order."""

@@ -200,11 +200,15 @@ def percentiles(found: HdrHistogram) -> dict[str, int]:
     return {f"p{point:g}": found.get_value_at_percentile(point) for point in PERCENTILES}
 
 
-def conclusion(steps: list[Step], limit_ms: float) -> str:
-    """One or two sentences on the rate that was held, and on what ended it."""
+def conclusion(steps: list[Step], limit_ms: float, stopped_because: str | None = None) -> str:
+    """A few sentences: the rate that was held, and what ended it. `stopped_because` says why the run broke off."""
+    if stopped_because and not steps:
+        return f"PARTIAL: {stopped_because}, before a step was over. Nothing is known."
     held = [step for step in steps if step.is_reached(limit_ms)]
     best = f"Held: {max(step.asked for step in held):,.0f} operations a second." if held else "No step was held."
     broken = next((step for step in steps if not step.is_reached(limit_ms)), None)
+    if stopped_because and broken is None:
+        return f"PARTIAL: {stopped_because}. {best} What lies beyond is not known."
     if broken is None:
         return f"{best} Nothing broke; ask for more with --steps."
     hints = []

@@ -57,9 +57,10 @@ def table(*columns: str) -> Table:
 def show(result: Result, judgement: Judgement) -> None:
     out = console()
     scenario = result.scenario
+    took = "" if result.is_live else f", {result.wall_s + result.history_wall_s:.0f} s"
     out.print(
-        f"Scenario {scenario.name}: {scenario.users:,} users, {scenario.days} virtual days, seed {result.seed}, "
-        f"layout {result.layout}; {result.server_version}, {result.wall_s + result.history_wall_s:.0f} s"
+        f"Scenario {scenario.name}: {scenario.users:,} users, {result.span}, seed {result.seed}, "
+        f"layout {result.layout}; {result.server_version}{took}"
     )
     out.print(verdict_table(judgement.rows))
     out.print(_sizing_table(judgement))

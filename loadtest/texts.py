@@ -64,6 +64,8 @@ def remarks(result: Result) -> list[str]:
     """What must be said before the verdict."""
     if not result.stopped_because:
         return result.remarks
+    if result.is_live:
+        return [*result.remarks, f"PARTIAL: {result.stopped_because} Nothing is judged."]
     return [
         *result.remarks,
         f"PARTIAL: {result.stopped_because} The run ended after {result.ran_s / DAY_S:.1f} of {result.scenario.days} "
@@ -101,6 +103,8 @@ def days(seconds: float) -> str:
 
 
 def warming_lines(result: Result) -> list[str]:
+    if result.is_live:
+        return []
     if result.population is None:
         return ["Warming: what the log itself has of it."]
     done = result.warming
@@ -147,9 +151,15 @@ def _start(result: Result) -> str:
 def counting_lines(result: Result) -> list[str]:
     stats = result.stats
     lookups = sum(int(counted.lookups.sum()) for counted in result.counts.types.values())
+    users = int((result.counts.visits > 0).sum()) if result.is_live else result.scenario.users
+    whose = (
+        f"{lookups:,} lookups by {users:,} users; the interval's unit is the user, since lookups of one user stand "
+        "and fall together."
+    )
+    if result.is_live:
+        return [whose]
     lines = [
-        f"{lookups:,} lookups by {result.scenario.users:,} users; the interval's unit is the "
-        "user, since lookups of one user stand and fall together.",
+        whose,
         f"Time: {result.clock_note}. {_start(result)} All behaviour lies on steps of {result.scenario.resolution_s} s; "
         "nothing else is rounded.",
     ]

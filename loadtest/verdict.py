@@ -81,7 +81,8 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
         if name == "session" and people:
             rows.append(_first_lookup_row(result, predicted["session_first_lookup"]))
     if result.stopped_because:
-        undecided_because = f"partial: the run ended after {result.ran_s / DAY_S:.1f} of {scenario.days} days"
+        ran = "before its time" if result.is_live else f"after {result.ran_s / DAY_S:.1f} of {scenario.days} days"
+        undecided_because = f"partial: the run ended {ran}"
     if undecided_because:
         undecided = Verdict.UNDECIDED
         rows = [replace(row, verdict=row.verdict and undecided, note=row.note or undecided_because) for row in rows]

@@ -30,6 +30,7 @@ class HitRates:
     """What the tab shows: (hits, lookups) by cache type, sampled again and again."""
 
     catalog: Catalog
+    remark: str = ""  # what must be known of the figures
     _last: dict[str, tuple[int, int]] = field(default_factory=dict)
     _rows: list[dict[str, str]] = field(default_factory=list)
 
@@ -43,11 +44,16 @@ class HitRates:
         self._rows = [*self._rows[-_ROWS + 1 :], row]
         self._last = dict(total)
 
+    def clear(self) -> None:
+        """For another test."""
+        self.remark, self._last, self._rows = "", {}, []
+
     def rows(self) -> list[dict[str, str]]:
-        """Targets first, then the whole run, then its stretches from the newest on."""
+        """Targets first, then the whole run with what must be known of it, then its stretches from the newest on."""
         targets = {each.name: texts.target(each.target_hit_rate) for each in self.catalog}
         whole = {name: _rate(*self._last.get(name, (0, 0))) for name in self.catalog.names()}
-        return [{"time": "target"} | targets, {"time": "since the start"} | whole, *reversed(self._rows)]
+        remarks = [{"time": self.remark} | dict.fromkeys(targets, "–")] if self.remark else []
+        return [{"time": "target"} | targets, {"time": "since the start"} | whole, *remarks, *reversed(self._rows)]
 
 
 def _rate(hits: int, lookups: int) -> str:

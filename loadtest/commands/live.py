@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,11 +16,16 @@ from loadtest import live_report, live_result, reference, report
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live_result import LiveResult
+from local.valkey import HOST, free_port
 
 if TYPE_CHECKING:
     import argparse
 
 _LOCUSTFILE: Final = Path(__file__).parent.parent / "locust_steps.py"
+# It first hears of the end when it has started, and then takes leave of its workers.
+_ENDS_WITHIN_S: Final = 60
+# Locust's own, where workers on other machines look for their master.
+_PORT: Final = 5557
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,18 +68,58 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.workers:
         command += ["--master", "--expect-workers", str(options.workers)]
     elif options.processes > 1:
-        command += ["--processes", str(options.processes)]
+        port = str(free_port())  # two runs on one machine must not meet
+        command += ["--processes", str(options.processes), "--master-bind-host", HOST, "--master-host", HOST]
+        command += ["--master-bind-port", port, "--master-port", port]
     command += ["--skip-log-setup", "--stop-timeout", "2"]
-    returned = subprocess.run(command, check=False, env=_environment()).returncode  # noqa: S603
+    if options.workers:
+        _check_port()
+        print(f"Waiting for {options.workers} workers on port {_PORT} …", file=sys.stderr)
+    returned = _generate(command)
     if returned < 0:
         raise LoadTestError(f"the load generator was ended by signal {-returned}; no report was written.")
     if file.exists():
         result = replace(LiveResult.read(file), comparison=comparison)
         result.write(file)
         page = options.report / live_report.FILE
-        page.write_text(live_report.html(result))
+        page.write_text(live_report.html(result), encoding="utf-8")
         print(f"Report: {page}")
+        if result.stopped_because:
+            print(f"loadtest: {result.stopped_because}; the report is partial.", file=sys.stderr)
     return ExitCode(_code(returned))
+
+
+def _check_port() -> None:
+    """Raises LoadTestError where another master waits for workers."""
+    try:
+        socket.create_server(("", _PORT)).close()
+    except OSError as error:
+        raise LoadTestError(
+            f"port {_PORT} for the workers: {error.strerror}. End what uses it, and try again."
+        ) from None
+
+
+def _generate(command: list[str]) -> int:
+    """Runs the load generator; returns its exit code. Ctrl-C ends it with a partial report, a second one at once."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it starts deaf: it could only show a traceback
+    try:
+        generator = subprocess.Popen(command, env=_environment())  # noqa: S603
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    with generator:
+        try:
+            return generator.wait()
+        except KeyboardInterrupt:
+            print("loadtest: interrupted; ending the load generator …", file=sys.stderr)
+        try:
+            for _ in range(_ENDS_WITHIN_S):
+                generator.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    generator.wait(timeout=1)
+                    return ExitCode.ERROR
+        finally:
+            generator.kill()
+    raise LoadTestError(f"the load generator did not end within {_ENDS_WITHIN_S} s; no report was written.")
 
 
 def _check(options: argparse.Namespace) -> None:

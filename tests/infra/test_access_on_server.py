@@ -73,15 +73,17 @@ def test_operator_reads_and_changes_nothing(server: Valkey, administrator: Any, 
             client.execute_command(*command)
 
 
-def test_load_test_measures_and_empties(server: Valkey, administrator: Any, stacks: dict[str, Declared]) -> None:
-    administrator.set("ijp:1", "x")
+def test_load_test_loads_measures_and_empties(server: Valkey, administrator: Any, stacks: dict[str, Declared]) -> None:
     client = as_user(server, administrator, user(stacks["scale-up"], "loadtest"))
+    service = CacheService(client)
 
+    assert service.update_ijp(1, {"titles": ["engineer"]})
+    assert service.get_ijp(1, dict) == {"titles": ["engineer"]}
     assert client.info("memory")
     assert client.flushall()
     assert administrator.dbsize() == 0
     with pytest.raises(redis.exceptions.NoPermissionError):
-        client.get("ijp:1")
+        client.config_get("*")
 
 
 @pytest.mark.parametrize("command", access.APPLICATION_COMMANDS)

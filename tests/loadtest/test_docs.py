@@ -6,8 +6,12 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import botocore
+import botocore.session
 import pytest
+import yaml
 
 from cache import CacheService
 from cache.metrics import AccessLog, Publisher
@@ -44,6 +48,69 @@ def test_the_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> No
             assert not word.startswith("--") or word in text, (command, word)
     for text in re.findall(r"\| `([a-z:-]+@\S+)` \|", PAGE):
         faults.parse(text)
+
+
+def workflows() -> dict[str, Any]:
+    """Those of the page on CI, by name."""
+    blocks = re.findall(r"```yaml\n(name: .*?)```", (ROOT / "docs/ci.md").read_text(), re.DOTALL)
+    return {found["name"]: found for found in map(yaml.safe_load, blocks)}
+
+
+def test_the_commands_of_the_workflows_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    jobs = [job for flow in workflows().values() for job in flow["jobs"].values()]
+    runs = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+    assert runs
+    for run in runs:
+        if run.startswith("make "):
+            assert run.split()[1] in targets
+        elif "loadtest" in run:
+            assert main_has(run.split("-m loadtest ")[1], capsys), run
+        else:
+            assert run == 'cat report/summary.md >> "$GITHUB_STEP_SUMMARY"'
+
+
+def test_what_a_workflow_shows_is_there_or_left_out() -> None:
+    """A run that did not begin has no report, and one that failed has."""
+    steps = workflows()["validate"]["jobs"]["validate"]["steps"]
+
+    shows = [step for step in steps if "report/" in step.get("run", "") + str(step.get("with", {}))]
+    assert len(shows) == 2
+    assert {step["if"] for step in shows} == {"${{ !cancelled() && hashFiles('report/summary.md') != '' }}"}
+
+
+def main_has(command: str, capsys: pytest.CaptureFixture[str]) -> bool:
+    """Whether a command of the load test has the options that are given to it."""
+    name, *words = shlex.split(command, comments=True)
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    return all(word in text for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\$ aws (.*)$", PAGE, re.MULTILINE))
+def test_the_commands_of_aws_exist(line: str) -> None:
+    """By the models that the command line itself is made from."""
+    service, name, *words = shlex.split(line)
+    model = botocore.session.Session().get_service_model(service)
+    operations = {botocore.xform_name(each, "-"): each for each in model.operation_names}
+    members = model.operation_model(operations[name]).input_shape.members
+
+    known = {f"--{botocore.xform_name(each, '-')}" for each in members}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_outputs_and_settings_of_the_page_are_the_stack_s() -> None:
+    section = PAGE[PAGE.index("### Against ElastiCache") :]
+    program, infra = (ROOT / "infra/program.py").read_text(), (ROOT / "docs/infra.md").read_text()
+
+    outputs = re.findall(r"(?:output|of) `([a-z_]+)`", section)
+    settings = re.findall(r"pulumi config set (?:--path ')?([a-zA-Z]+)", section)
+    assert len(outputs) > 2
+    assert len(settings) > 3
+    assert [name for name in outputs if f'"{name}"' not in program] == []
+    assert [name for name in settings if f"`{name}`" not in infra] == []
 
 
 def test_the_scenario_of_the_page_is_one(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -124,6 +127,18 @@ def test_a_shortfall_is_said(steps: list[Step], said: str) -> None:
     assert said in conclusion(steps, limit_ms=50)
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([], "PARTIAL: interrupted, before a step was over. Nothing is known."),
+        ([step(100, 100)], "PARTIAL: interrupted. Held: 100 operations a second. What lies beyond is not known."),
+        ([step(100, 100), step(200, 150)], "Held: 100 operations a second. SHORTFALL at 200 a second"),
+    ],
+)
+def test_a_run_that_broke_off_does_not_say_that_nothing_broke(steps: list[Step], said: str) -> None:
+    assert conclusion(steps, limit_ms=50, stopped_because="interrupted").startswith(said)
+
+
 def live_result(*steps: Step) -> LiveResult:
     return LiveResult(
         at="2026-11-24T12:00:00+00:00",
@@ -218,6 +233,67 @@ def test_a_server_that_goes_away_is_a_shortfall(tmp_path: Path) -> None:
 
     assert "SHORTFALL at 20 a second" in out
     assert json.loads((tmp_path / "live.json").read_text())["steps"][-1]["unanswered"] > 0
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_leaves_a_partial_report(tmp_path: Path, to_all: bool) -> None:
+    """Ctrl-C reaches every process of a terminal, SIGTERM the command alone."""
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "loadtest", "live", "--host", server.url, "--scenario", "small"),
+                *("--steps", "20", "--step-seconds", "600", "--connections", "4", "--report", str(tmp_path)),
+                *("--processes", "2" if to_all else "1"),
+            ],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while run.poll() is None and not client.dbsize():
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGINT) if to_all else run.terminate()
+        out, errors = run.communicate()
+
+    assert run.returncode == 1, out + errors
+    assert "PARTIAL: interrupted, before a step was over." in out
+    assert "loadtest: interrupted; the report is partial." in errors
+    assert "Traceback" not in errors
+    assert "KeyboardInterrupt" not in errors
+    document = json.loads((tmp_path / "live.json").read_text())
+    assert (document["is_partial"], document["steps"]) == (True, [])
+    assert "PARTIAL: interrupted" in (tmp_path / "live.html").read_text()
+
+
+def test_workers_that_do_not_come_are_waited_for_and_given_up_by_an_interrupt(tmp_path: Path) -> None:
+    with Valkey() as server:
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "loadtest", "live", "--host", server.url, "--scenario", "small"),
+                *("--workers", "2", "--report", str(tmp_path)),
+            ],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stderr
+        first = run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate()
+
+    assert first == "Waiting for 2 workers on port 5557 …\n"
+    assert run.returncode == 1
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_master_s_port_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Valkey() as server, socket.create_server(("", 5557)):
+        assert main(["live", "--host", server.url, "--workers", "2", "--report", str(tmp_path)]) == 1
+
+    assert "loadtest: port 5557 for the workers: Address already in use." in capsys.readouterr().err
 
 
 def test_a_user_without_the_commands_of_the_library_is_told_so() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -22,9 +26,18 @@ from local.valkey import Valkey, free_port
 ROOT = Path(__file__).parents[2]
 
 
+# Locust, on a busy machine.
+_PATIENT = """
+from locust.main import main
+from tests import patient
+patient.wait_long()
+main()
+"""
+
+
 def command(host: str, *arguments: str, how: str = "--headless") -> list[str]:
     return [
-        *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", how, "--host", host),
+        *(sys.executable, "-c", _PATIENT, "-f", "loadtest/locustfile.py", how, "--host", host),
         *("--only-summary", "--scenario", "small", "-u", "400", "-r", "400"),
         *arguments,
     ]
@@ -62,7 +75,7 @@ def test_a_cold_start_is_undecided_and_says_why() -> None:
         redis.Redis.from_url(server.url, socket_timeout=120) as client,
         client.monitor() as monitor,
         subprocess.Popen(
-            command(server.url, "-t", "5m", "--sessions-per-user-day", "50000", "-u", "20", "-r", "20"),
+            command(server.url, "--sessions-per-user-day", "50000", "-u", "20", "-r", "20"),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,6 +147,144 @@ def test_the_page_has_a_tab_with_hit_rates() -> None:
     table = json.loads(stats)["extended_stats"][0]
     assert table["key"] == "hit-rates"
     assert table["data"][0] == {"time": "target", "match": "80 %", "company": "90 %", "ijp": "95 %", "session": "99 %"}
+
+
+# It waits for processes that have ended, though not for long.
+_BRIEF = (
+    "from loadtest import locust_processes as processes\n"
+    f"processes._MISSED_HEARTBEATS, processes._LAST_REPORTS_WITHIN_S = 2, 2.0\n{_PATIENT}"
+)
+
+
+def started(host: str, *arguments: str, processes: bool = True) -> subprocess.Popen[str]:
+    """The easy scenario; master and two workers where `processes` is true."""
+    port = str(free_port())
+    ports = ("--master-bind-port", port, "--master-port", port, "--processes", "2")
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-c", _BRIEF, "-f", "loadtest/locustfile.py", "--host", host, "--scenario", "easy"),
+            *("-u", "100", "-r", "100", *arguments, *(ports if processes else ())),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def easy(tmp_path: Path) -> tuple[str, str]:
+    """Options that make the scenario known."""
+    file = tmp_path / "scenarios.toml"
+    file.write_text(scenarios.FILE.read_text() + _EASY)
+    return "--scenarios", str(file)
+
+
+def test_a_worker_that_dies_leaves_no_verdict(easy: tuple[str, str]) -> None:
+    with Valkey() as server:
+        run = started(server.url, *easy, "--headless", "--only-summary", "-t", "5s", "--stationary-start")
+        assert run.stderr
+        assert any("pawn" in line and "total users" in line for line in run.stderr)
+        psutil.Process(run.pid).children()[0].kill()
+        out, errors = run.communicate()
+
+    assert run.returncode == 1, out + errors
+    assert "of 2 workers answered no more before the test was over; their share" in out
+    assert re.search(r"^match .*UNDECIDED", out, re.MULTILINE)
+    assert not re.search(r"^(match|ijp|company|session) .*(PASS|FAIL)", out, re.MULTILINE)
+
+
+def hit_rate_rows(port: str) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads(fetched(f"http://127.0.0.1:{port}/stats/requests"))["extended_stats"][0][
+        "data"
+    ]
+    return rows
+
+
+def test_the_page_says_that_a_worker_died_and_an_interrupt_ends_it_with_the_verdict(easy: tuple[str, str]) -> None:
+    port = str(free_port())
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        run = started(server.url, *easy, "--autostart", "--web-host", "127.0.0.1", "--web-port", port)
+        while run.poll() is None and not client.dbsize():
+            time.sleep(0.02)
+        psutil.Process(run.pid).children()[0].kill()
+        while run.poll() is None and not any("PARTIAL" in row["time"] for row in hit_rate_rows(port)):
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGINT)
+        out, errors = run.communicate()
+
+    assert run.returncode == 1, out + errors
+    assert "of 2 workers answered no more before the test was over; the verdict will be partial." in errors
+    assert "PARTIAL: " in out
+    assert "Traceback" not in errors
+
+
+def test_another_test_of_the_page_has_its_own_host_and_counts(easy: tuple[str, str]) -> None:
+    port = str(free_port())
+
+    def swarm(host: str) -> None:
+        form = {"host": host, "user_count": "100", "spawn_rate": "100", "sessions_per_user_day": "60000"}
+        data = urllib.parse.urlencode(form).encode()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/swarm", data).close()
+
+    def stopped() -> None:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/stop", b"").close()
+
+    with (
+        Valkey() as one,
+        Valkey() as other,
+        redis.Redis.from_url(one.url) as first,
+        redis.Redis.from_url(other.url) as second,
+    ):
+        run = started(one.url, *easy, "--web-host", "127.0.0.1", "--web-port", port, processes=False)
+        fetched(f"http://127.0.0.1:{port}/")
+        swarm(one.url)
+        while run.poll() is None and not first.dbsize():
+            time.sleep(0.02)
+        stopped()
+        swarm("redis://127.0.0.1:1")
+        while run.poll() is None and "no cache answers" not in fetched(f"http://127.0.0.1:{port}/exceptions"):
+            time.sleep(0.02)
+        first.flushall()
+        swarm(other.url)
+        while run.poll() is None and second.info("stats")["keyspace_hits"] < 100:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        out, errors = run.communicate()
+
+        left = first.dbsize()
+        first.close()
+        second.close()
+    assert left == 0
+    assert "loadtest: no cache answers at redis://127.0.0.1:1" in errors
+    assert lookups(out, "session") > 0
+
+
+def test_an_interrupt_before_the_time_limit_is_no_verdict(easy: tuple[str, str]) -> None:
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        run = started(server.url, *easy, "--headless", "-t", "1h", processes=False)
+        while run.poll() is None and not client.dbsize():
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        out, errors = run.communicate()
+
+    assert run.returncode == 1, out + errors
+    assert "PARTIAL: it was interrupted before its time limit." in out
+    assert "KeyboardInterrupt" not in errors
+
+
+def test_a_server_that_goes_away_is_no_verdict(easy: tuple[str, str]) -> None:
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        run = started(server.url, *easy, "--headless", "-t", "5s", "--stationary-start", processes=False)
+        assert run.stderr
+        assert any("total users" in line for line in run.stderr)
+        client.shutdown(nosave=True)
+        out, errors = run.communicate()
+
+    assert run.returncode == 1, out + errors
+    assert re.search(r"PARTIAL: \d.* of the lookups were not answered by the server", out)
+    assert "Traceback" not in errors
 
 
 def test_a_node_is_judged_by_its_own_shard_of_a_cluster() -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import xmlschema
 from rich.console import Console
 
-from loadtest import comparing, intervals, report, scenarios, terminal, verdict, virtual
+from loadtest import cifiles, comparing, intervals, report, scenarios, terminal, verdict, virtual
 from loadtest.__main__ import main
 from tests.loadtest.test_live import live_result, step
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from loadtest.result import Result
 
 SMALL = scenarios.load("small").changed(users=400, days=2)
@@ -57,6 +61,34 @@ def test_junit_has_a_case_for_each_target(folder: Path) -> None:
     assert cases["session"].find("failure") is None
     assert suite.get("tests") == "5"
     assert int(suite.get("failures", 0)) >= 1
+
+
+def test_junit_is_what_surefire_and_jenkins_take(folder: Path, result: Result) -> None:
+    """The schema is the stricter of both; the text has a terminal's colours in it and what XML must escape."""
+    schema = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
+    said = 'the server said \x1b[31m<busy & gone>\x00\ufffe at "1"\n.'
+    partial = replace(result, stopped_because=said)
+
+    text = cifiles.junit(partial, verdict.judge(partial))
+
+    schema.validate(str(folder / "junit.xml"))
+    schema.validate(text)
+    ran = ElementTree.fromstring(text.encode())[-1][0]  # noqa: S314 - our own text
+    assert ran.get("message") == 'the server said [31m<busy & gone> at "1"\n.'
+
+
+def test_reports_are_written_whatever_the_locale(tmp_path: Path) -> None:
+    """Python then opens files in ASCII, and the reports have dashes."""
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = ["validate", "--scenario", "small", "--users", "50", "--days", "1", "--report", str(tmp_path)]
+
+    run = subprocess.run(
+        [sys.executable, "-m", "loadtest", *command], env=os.environ | locale, capture_output=True, check=False
+    )
+
+    assert b"Traceback" not in run.stderr, run.stderr
+    assert "–" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert (tmp_path / "junit.xml").read_text(encoding="utf-8").startswith("<?xml version='1.0' encoding='utf-8'?>")
 
 
 def test_the_summary_says_what_failed(folder: Path) -> None:
