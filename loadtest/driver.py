@@ -122,11 +122,6 @@ class Driver:
         minute = self.result.ran_s // MINUTE_S
         self.result.counts.types[CACHE_TYPE_OF[call.call]].add(call.row, hits, lookups, minute)
 
-    def count_hits(self, name: str, rows: list[int], *, bookkeeping_reads: int) -> None:
-        """Hits of one cache type, a lookup each, that no flow has counted."""
-        self.result.counts.types[name].add_hits(rows, self.result.ran_s // MINUTE_S)
-        self.flows.stats.lookup(name, hits=len(rows), data_reads=len(rows), bookkeeping_reads=bookkeeping_reads)
-
     def _origin(self, call: Call) -> Any:
         return self.origins.ijp if call is Call.IJP else self.origins.company
 

@@ -19,7 +19,7 @@ from loadtest import population as populations
 from loadtest import scenarios, stationary
 from loadtest.calls import Origins
 from loadtest.counts import Counts
-from loadtest.errors import ScenarioError
+from loadtest.errors import ScenarioError, ServerGoneError
 from loadtest.result import Memory, Result
 from loadtest.scenarios import DAY_S
 from loadtest.server import Server
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 # {cache type: {person: (hits, lookups)}}
 CountsByPerson: TypeAlias = dict[str, dict[int, tuple[int, int]]]
+
+# How long one write of the stationary state is tried, and how soon again.
+_PATIENCE_S = 30
+_AGAIN_AFTER_S = 0.05
 
 # Few and fixed: names of requests in Locust's statistics.
 REQUEST_NAMES = {
@@ -189,12 +193,20 @@ class Live:
                 cache.set_company_enrichment(call.subject, origins.company)
 
     def _write(self, write: stationary.Write) -> None:
-        catalog, origins = self.scenario.catalog, self.origins
+        catalog = self.scenario.catalog
         name = {"company": "company", "ijp": "ijp"}.get(write.what, "match")
         left_s = catalog[name].ttl_s - write.age_s
         if left_s < 1:
             return
-        cache = _counting_apart(self._service, catalog.changed(ttl_s={name: left_s}))
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while not self._is_written(write, _counting_apart(self._service, catalog.changed(ttl_s={name: left_s})), name):
+            if time.monotonic() > give_up_at:
+                raise ServerGoneError(f"The server took no write of the stationary state for {_PATIENCE_S} s.")
+            time.sleep(_AGAIN_AFTER_S)
+
+    def _is_written(self, write: stationary.Write, cache: CacheService, name: str) -> bool:
+        """Whether the server has it. A busy one refuses some, and the run would miss them all along."""
+        origins = self.origins
         if write.what == "company":
             cache.set_company_enrichment(write.subject, origins.company)
         elif write.what == "ijp":
@@ -202,7 +214,10 @@ class Live:
         elif write.what == "scores":
             cache.match_scores(write.subject, write.slots, lambda jobs: origins.scores(write.subject, jobs))
         else:
-            Warmer(cache.flows).run(cache, [write.subject], self.platform.popular(), origins.scores_of_users)
+            warmed = Warmer(cache.flows).run(cache, [write.subject], self.platform.popular(), origins.scores_of_users)
+            return not warmed.users_unanswered
+        counts = cache.stats.counts(name)
+        return not counts.dropped_writes and not counts.misses.get(UNAVAILABLE)
 
 
 def add_options(parser: Any) -> None:

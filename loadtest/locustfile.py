@@ -86,7 +86,8 @@ def _prepare(environment: Any, **_: Any) -> None:
     if environment.web_ui:
         _run.hit_rates = HitRates(_run.live.scenario.catalog)
         webtab.add_to(environment.web_ui, _run.hit_rates)
-    _write_stationary_state(environment)
+    with one_sentence():
+        _write_stationary_state(environment)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -224,7 +224,11 @@ class _Replay:
 
     def _add(self, group: Group, row: int) -> None:
         """What one second holds is in flight together, except what follows a change of the same entry."""
-        before = self._changes.get(_subject(group)) if self._changes else None
+        subject = _subject(group)
+        if subject == _JOBS:
+            # Scores that are being filled might be given the generation that comes after it.
+            self._carry_out()
+        before = self._changes.get(subject)
         is_lookup = group.operation == "get"
         if is_lookup and len(group.items) < 2 and before is None:
             self._looks.add(group.cache_type, [_single(group)], [row], [-1])
@@ -235,7 +239,7 @@ class _Replay:
         else:
             before.then += (task,)
         if not is_lookup:
-            self._changes[_subject(group)] = task
+            self._changes[subject] = task
 
     def _task(self, group: Group, row: int) -> Task:
         driver, flows, user, items = self._driver, self._flows, group.user, group.items

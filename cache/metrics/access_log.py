@@ -29,6 +29,7 @@ MAX_WAITING: Final = 50_000
 # (seconds since the epoch, cache type, user or "", items, operation)
 _Access = tuple[float, str, Any, tuple[Any, ...], str]
 _NO_ITEM: Final = ("",)
+_CLOSED: Final = -1
 
 
 class AccessLog(Sink):
@@ -70,10 +71,14 @@ class AccessLog(Sink):
             os.write(self._file, lines.encode())
 
     def close(self) -> None:
+        """Safe to call twice, as a publisher does that was started again: the log has ended all the same."""
+        if self._file == _CLOSED:
+            return
         self._service.flows, self._service.near = self._flows, self._near
         if self.dropped:
             _log.warning("cache.access_log_incomplete: %d operations are missing", self.dropped)
         os.close(self._file)
+        self._file = _CLOSED  # its number may soon be another file's
 
     def after_fork(self) -> None:
         self._waiting.clear()

@@ -92,9 +92,10 @@ class Publisher:
         self._began_at = self._clock.now()
 
     def start(self) -> Self:
-        """Starts the thread. Safe to call twice."""
+        """Starts the thread, after `close` too. Safe to call twice."""
         if not self._is_started:
             self._is_started = True
+            self._stop = threading.Event()
             _started.add(self)
             atexit.register(self.close)
             self._start_thread()

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from cache import commands
+from cache.breaker import FAILURES_TO_OPEN
+from cache.client import no_compute
+from cache.commands import Send, Unavailable
+from cache.gate import Operation
 from cache.link import DEADLINE_S
 from cache.pool import CONNECT_AT_ONCE
 from local.valkey import Valkey
+from tests import patient
 from tests.behaviour.proxy import Proxy
+from tests.behaviour.test_leases import calls
+from tests.behaviour.test_shared_reads import inside
 from tests.behaviour.test_trouble import pid, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.behaviour.services import Threads
+    from tests.behaviour.services import Started, Threads
 
 LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
@@ -111,6 +119,55 @@ def test_callers_wait_for_a_connection(connect: Callable[..., Any], raw: redis.R
 
     assert [caller.result() for caller in callers] == ["cached"] * 20
     until(lambda: [client["name"] for client in raw.client_list()].count("roleferry-cache") == 1)
+
+
+class OneByOne(threading.Event):
+    """Each `set` lets one pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns = threading.Semaphore(0)
+
+    def set(self) -> None:
+        self._turns.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._turns.acquire(timeout=timeout)
+
+
+def test_callers_without_a_connection_do_not_open_the_breaker_while_others_are_answered(
+    connect: Callable[..., Any], raw: redis.Redis, port: int, threads: Threads
+) -> None:
+    with Proxy(port) as proxy:
+        service = connect(proxy.url, max_connections=1)
+        service.set_company_enrichment(COMPANY, "cached")
+        proxy.may_reply = OneByOne()
+        first, second = send(service, threads), send(service, threads)
+        until(lambda: calls(raw, "get") and waiting(service) == 1)
+        late = [send(service, threads, left_s=1.5) for _ in range(FAILURES_TO_OPEN)]
+        until(lambda: waiting(service) == 1 + len(late))
+        proxy.may_reply.set()
+
+        assert first.result() == [b'\x01"cached"']
+        assert [caller.result() for caller in late] == [Unavailable("NoConnectionError")] * len(late)
+        third = send(service, threads)
+        until(lambda: third.is_done or waiting(service) == 1)
+        for caller in (second, third):
+            proxy.may_reply.set()
+            assert caller.result() == first.result()
+
+
+def send(service: Any, threads: Threads, *, left_s: float = patient.DEADLINE_S) -> Started:
+    """A lookup as an operation that has this much of its time left."""
+    operation = Operation()
+    operation.spent_s = patient.DEADLINE_S - left_s
+    return threads.start(service.act, Send((commands.get(KEY),)), no_compute, operation)
+
+
+def waiting(service: Any) -> int:
+    """How many of its callers wait for a connection."""
+    callers = inside(service)._link._pool._waiting
+    return callers if isinstance(callers, int) else sum(not caller.done() for caller in tuple(callers))
 
 
 def test_the_version_that_connections_tell_is_found_out_once(

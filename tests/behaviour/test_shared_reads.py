@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,13 +88,18 @@ def test_a_crowd_s_reads_are_few(service: Any, threads: Threads, proxy: Proxy, r
     assert info["keyspace_hits"] + info["keyspace_misses"] == counted
 
 
-def test_who_calls_after_an_invalidation_shares_no_read_from_before_it(
-    service: Any, connect: Callable[..., Any], threads: Threads, proxy: Proxy, raw: redis.Redis
-) -> None:
+def two_reads_on_their_way(service: Any, threads: Threads, proxy: Proxy, raw: redis.Redis) -> list[Started]:
+    """One alone, one for whoever came before it."""
     test_a_crowd_s_reads_are_few(service, threads, proxy, raw)
     until(lambda: len(of_its_loop(inside(service)._link._pool)._idle) >= 2)
     proxy.may_reply.clear()
-    early = [read_on_its_way(service, threads, raw) for _ in range(2)]  # one alone, one for whoever came before it
+    return [read_on_its_way(service, threads, raw) for _ in range(2)]
+
+
+def test_who_calls_after_an_invalidation_shares_no_read_from_before_it(
+    service: Any, connect: Callable[..., Any], threads: Threads, proxy: Proxy, raw: redis.Redis
+) -> None:
+    early = two_reads_on_their_way(service, threads, proxy, raw)
     assert connect().set_company_enrichment(COMPANY, "new")
     late = [read(service, threads) for _ in range(3)]
     until(lambda: queueing(service) == 4)
@@ -99,3 +107,31 @@ def test_who_calls_after_an_invalidation_shares_no_read_from_before_it(
 
     assert [caller.result() for caller in early] == ["old"] * 2
     assert [caller.result() for caller in late] == ["new"] * 3
+
+
+def test_a_forked_child_waits_for_none_of_its_parent_s_readers(
+    service: Any, threads: Threads, proxy: Proxy, raw: redis.Redis
+) -> None:
+    readers = [*two_reads_on_their_way(service, threads, proxy, raw), read(service, threads)]
+    until(lambda: queueing(service) == 2)
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends it
+        os._exit(0 if read_in_child(service) == "old" else 1)
+    proxy.may_reply.set()
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert [reader.result() for reader in readers] == ["old"] * 3
+
+
+def read_in_child(service: Any) -> Any:
+    """Where threads are gone, that of the parent's event loop too."""
+    if not isinstance(service, Awaited):
+        return service.get_company_enrichment(COMPANY, lambda: "computed")
+
+    async def compute() -> str:
+        return "computed"
+
+    return asyncio.run(inside(service).get_company_enrichment(COMPANY, compute))

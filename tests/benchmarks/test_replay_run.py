@@ -1,4 +1,4 @@
-"""That the logs of the replay benchmark are what they are said to be. How fast they are replayed is no test's business."""
+"""That the logs of the replay benchmark are what they are said to be; their rates are no test's business."""
 
 from __future__ import annotations
 

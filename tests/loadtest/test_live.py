@@ -16,16 +16,36 @@ import pytest
 import redis
 
 from cache import CATALOG
-from loadtest import live_report, population, reference, scenarios
+from loadtest import live_report, population, reference, scenarios, stationary
 from loadtest.__main__ import main
 from loadtest.errors import LoadTestError
+from loadtest.live import Live
 from loadtest.live_result import LiveResult
+from loadtest.scenarios import DAY_S
 from loadtest.server import Server
 from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 from loadtest.traffic import Call
 from loadtest.webtab import HitRates
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey
+
+
+@pytest.mark.parametrize("deadline_s", [0.1])
+def test_the_stationary_state_is_whole_though_the_server_was_busy(deadline_s: float) -> None:
+    assert deadline_s
+    with Valkey() as server, redis.Redis.from_url(server.url) as client:
+        scenario = scenarios.load("small").changed(users=20, warming="off")
+        live = Live(scenario, 1, "hash", server.url, lambda _name, _ms: None)
+        live.server.used_bytes()
+        client.execute_command("CLIENT", "PAUSE", 1_000, "ALL")
+
+        live.write_stationary_start()
+
+        start_s = time.time() % DAY_S
+        history = stationary.history(scenario, live.people, live.behaviour.rhythm, 1, start_s)
+        written = sum(write.what == "ijp" for write in history.writes)
+        assert written
+        assert len(client.keys("ijp:*")) == written
 
 
 def test_operations_are_due_at_fixed_times() -> None:

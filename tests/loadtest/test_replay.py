@@ -94,6 +94,13 @@ def test_what_one_second_holds_is_in_flight_together_behind_changes_of_the_same(
     }
 
 
+def test_a_score_that_is_filled_before_its_job_is_invalidated_is_gone(tmp_path: Path) -> None:
+    """In the same second, and though nobody had asked for the job before."""
+    file = write(tmp_path, HEAD + "9,match,2,5,get\n9,match,,5,invalidate\n10,match,2,5,get\n")
+
+    assert replay.run(AccessLog(file), SMALL, warm_up_s=0).counts.types["match"].total() == (0, 2)
+
+
 def test_what_several_ask_for_in_one_second_is_read_once_and_counts_for_each(tmp_path: Path) -> None:
     calls = ["session,1,,get", "ijp,1,,get", "company,,8,get", "match,1,5,get"]
     lines = [f"{second},{call}\n" for second in (9, 10) for call in calls for _ in range(3)]

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 REPORT = Report(0, 1, {})
 
 
+def test_closing_twice_closes_no_other_file(cache: CacheService, tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "access.csv", cache)
+    log.close()
+
+    with (tmp_path / "other").open("w") as other:  # it gets the number that is free now
+        log.close()
+        other.write("whole")
+
+    assert (tmp_path / "other").read_text() == "whole"
+
+
 def test_one_line_per_lookup_or_change(cache: CacheService, tmp_path: Path) -> None:
     path = tmp_path / "access.csv"
     log = AccessLog(path, cache)

@@ -106,6 +106,23 @@ def test_the_thread_reports_by_itself_and_once_more_at_the_end() -> None:
     assert kept.is_closed
 
 
+def test_a_publisher_that_was_closed_may_be_started_again() -> None:
+    """As by the lifespan of an application that tests start several times."""
+    source, kept = Source(), Kept()
+    publisher = Publisher(source, [kept], interval_s=0.01)
+    publisher.start()
+    publisher.close()
+    kept.has_report.clear()
+
+    with publisher:
+        source.stats.lookup("match", hits=5)
+        for _ in range(3):  # not the farewell alone
+            assert kept.has_report.wait(30)
+            kept.has_report.clear()
+
+    assert sum(report.types["match"].hits for report in kept.reports) == 5
+
+
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="interval_s is 0"):
         Publisher(Source(), [], interval_s=0)
