@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_767_571_200
+# Some tests interrupt a command: a shell that runs the suite in its background makes all of it deaf to that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples every time, for as long as they take: what fails has failed because of a change.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("steady")

@@ -95,7 +95,7 @@ def _check_port() -> None:
         socket.create_server(("", _PORT)).close()
     except OSError as error:
         raise LoadTestError(
-            f"port {_PORT} for the workers: {error.strerror}. End what uses it, and try again."
+            f"port {_PORT} for the workers: {os.strerror(error.errno or 0)}. End what uses it, and try again."
         ) from None
 
 

@@ -200,7 +200,9 @@ def test_a_slot_that_moves_in_the_middle_of_a_compute_leaves_nothing_stale(
     home, to = shared_cluster.primaries[:2]
     company = company_of(shared_cluster, home)
     of_company = slot(keys.company(company))
-    service.set_company_enrichment(company, "old")
+    # The nodes take a moment to agree on where a slot is that another test has moved.
+    until(lambda: service.set_company_enrichment(company, "old"))
+    until(lambda: service.invalidate_company(company))
     with ExitStack() as stack:
 
         def fetch() -> str:
@@ -209,7 +211,6 @@ def test_a_slot_that_moves_in_the_middle_of_a_compute_leaves_nothing_stale(
             stack.callback(shared_cluster.finish_moving, of_company, to)
             return "older"
 
-        assert service.invalidate_company(company)
         assert service.get_company_enrichment(company, fetch) == "older"
         service.invalidate_company(company)
         assert service.get_company_enrichment(company, lambda: "new") == "new"

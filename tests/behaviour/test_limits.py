@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from cache import commands
+from cache.async_link import PerLoop
 from cache.breaker import FAILURES_TO_OPEN
 from cache.client import no_compute
 from cache.commands import Send, Unavailable
@@ -166,8 +167,11 @@ def send(service: Any, threads: Threads, *, left_s: float = patient.DEADLINE_S) 
 
 def waiting(service: Any) -> int:
     """How many of its callers wait for a connection."""
-    callers = inside(service)._link._pool._waiting
-    return callers if isinstance(callers, int) else sum(not caller.done() for caller in tuple(callers))
+    pool = inside(service)._link._pool
+    if isinstance(pool, PerLoop):
+        return sum(not caller.done() for each in pool.everywhere() for caller in tuple(each._waiting))
+    waiting_threads: int = pool._waiting
+    return waiting_threads
 
 
 def test_the_version_that_connections_tell_is_found_out_once(

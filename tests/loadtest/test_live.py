@@ -289,11 +289,15 @@ def test_workers_that_do_not_come_are_waited_for_and_given_up_by_an_interrupt(tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_master_s_port_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Valkey() as server, socket.create_server(("", 5557)):
+def test_another_master_s_port_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Valkey() as server, socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr("loadtest.commands.live._PORT", port)
         assert main(["live", "--host", server.url, "--workers", "2", "--report", str(tmp_path)]) == 1
 
-    assert "loadtest: port 5557 for the workers: Address already in use." in capsys.readouterr().err
+    assert f"loadtest: port {port} for the workers: Address already in use." in capsys.readouterr().err
 
 
 def test_a_user_without_the_commands_of_the_library_is_told_so() -> None:

@@ -36,9 +36,11 @@ main()
 
 
 def command(host: str, *arguments: str, how: str = "--headless") -> list[str]:
+    port = str(free_port())  # where a master waits for its workers: two tests must not meet
     return [
         *(sys.executable, "-c", _PATIENT, "-f", "loadtest/locustfile.py", how, "--host", host),
         *("--only-summary", "--scenario", "small", "-u", "400", "-r", "400"),
+        *("--master-bind-port", port, "--master-port", port),
         *arguments,
     ]
 
