@@ -101,13 +101,11 @@ def _check_port() -> None:
 
 def _generate(command: list[str]) -> int:
     """Runs the load generator; returns its exit code. Ctrl-C ends it with a partial report, a second one at once."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it starts deaf: it could only show a traceback
-    try:
-        generator = subprocess.Popen(command, env=_environment())  # noqa: S603
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    with generator:
+    # It inherits that, and is deaf until it can do better than show a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with subprocess.Popen(command, env=_environment()) as generator:  # noqa: S603
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             return generator.wait()
         except KeyboardInterrupt:
             print("loadtest: interrupted; ending the load generator …", file=sys.stderr)
