@@ -81,7 +81,6 @@ class Processes:
 def leave_on_interrupt() -> None:
     """Lets Ctrl-C end this process without a word, before there is a test. To be called before Locust forks."""
     signal.signal(signal.SIGINT, lambda *_: sys.exit(int(ExitCode.ERROR)))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `python -m loadtest live` starts it deaf
 
 
 @contextmanager

@@ -101,11 +101,13 @@ def _check_port() -> None:
 
 def _generate(command: list[str]) -> int:
     """Runs the load generator; returns its exit code. Ctrl-C ends it with a partial report, a second one at once."""
-    # It inherits that, and is deaf until it can do better than show a traceback.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with subprocess.Popen(command, env=_environment()) as generator:  # noqa: S603
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))  # not half-way through starting
+    with subprocess.Popen(command, env=_environment(), preexec_fn=_be_deaf) as generator:  # noqa: S603
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.signal(signal.SIGINT, handler)
+            if interrupts:
+                raise KeyboardInterrupt  # noqa: TRY301
             return generator.wait()
         except KeyboardInterrupt:
             print("loadtest: interrupted; ending the load generator …", file=sys.stderr)
@@ -118,6 +120,11 @@ def _generate(command: list[str]) -> int:
         finally:
             generator.kill()
     raise LoadTestError(f"the load generator did not end within {_ENDS_WITHIN_S} s; no report was written.")
+
+
+def _be_deaf() -> None:
+    """In the load generator, until it can do better at Ctrl-C than show a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check(options: argparse.Namespace) -> None:
