@@ -53,6 +53,12 @@ class Node:
     def knows(self, other: Node) -> bool:
         return other.id in self.cluster("NODES").decode()
 
+    def epoch_of(self, other: Node) -> str:
+        """Of another node's claims on slots, as far as this one has heard."""
+        of_node = {line.split()[0]: line.split()[6] for line in self.cluster("NODES").decode().splitlines()}
+        epoch: str = of_node[other.id]
+        return epoch
+
     def cluster(self, *words: str | int) -> Any:
         """Sends `CLUSTER …`."""
         client: Any = self.client
@@ -113,6 +119,8 @@ class ValkeyCluster:
         for node in (to, owner, *(set(self.primaries) - {to, owner})):
             node.cluster("SETSLOT", slot, "NODE", to.id)
         self._moved[slot] = to
+        # Whoever has not heard of the new epoch would not outdo it when the slot comes back, and would lose it again.
+        _until(lambda: len({node.epoch_of(to) for node in self.primaries}) == 1)
 
     def promote(self, replica: Node) -> None:
         """Makes a replica the primary of its shard, whether or not the old one lives; the others know it at once."""
