@@ -26,10 +26,9 @@ class _Node:
     def __init__(self, make: Callable[[], Any], size: int, new_gate: Callable[..., Gate]) -> None:
         self.gate = new_gate(on_failure=self._failed)
         self.pool = AsyncPool(make, size, self.gate.is_safe_to_reconnect)
-        self.has_failed = False
 
     def _failed(self) -> None:
-        self.has_failed = True
+        self.pool.has_failed = True
 
 
 class AsyncClusterLink:
@@ -130,8 +129,7 @@ class AsyncClusterLink:
         for address in self._shards.gone(list(nodes)):
             await nodes.pop(address).pool.clear()
         for node in list(nodes.values()):
-            if node.has_failed:
-                node.has_failed = False
+            if node.pool.has_failed:
                 await node.pool.clear()
 
 
