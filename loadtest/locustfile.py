@@ -6,7 +6,6 @@ validate`. From a cold start the hit rates are UNDECIDED; `--stationary-start` f
 
 from __future__ import annotations
 
-import socket
 import sys
 from itertools import count
 from random import Random
@@ -18,8 +17,8 @@ from gevent import GreenletExit
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import terminal, texts, verdict, webtab
-from loadtest.errors import ExitCode, LoadTestError, ScenarioError
+from loadtest import ports, terminal, texts, verdict, webtab
+from loadtest.errors import LoadTestError, ScenarioError
 from loadtest.live import CountsByPerson, Live, add_options, for_locust, hits_of
 from loadtest.locust_processes import Interrupts, Processes, leave_on_interrupt, one_sentence
 from loadtest.scenarios import DAY_S
@@ -79,24 +78,18 @@ def _prepare(environment: Any, **_: Any) -> None:
     _run.interrupts = Interrupts(environment)
     if isinstance(environment.runner, WorkerRunner):
         return  # a worker learns the options and the host when the test starts
-    if environment.web_ui:
-        _check_port(environment.parsed_options.web_host or "", environment.parsed_options.web_port)
+    options = environment.parsed_options
     with one_sentence():
+        if environment.web_ui:
+            # Locust's page would fail with a traceback, and the test would go on without it.
+            where = options.web_host or ""
+            ports.check_free(options.web_port, "Locust's page", "Choose another --web-port.", host=where)
         _connect(environment)
     if environment.web_ui:
         _run.hit_rates = HitRates(_run.live.scenario.catalog)
         webtab.add_to(environment.web_ui, _run.hit_rates)
     with one_sentence():
         _write_stationary_state(environment)
-
-
-def _check_port(host: str, port: int) -> None:
-    """Locust's page would fail with a traceback, and the test would go on without it."""
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        print(f"loadtest: port {port} for Locust's page: {error.strerror}. Choose another --web-port.", file=sys.stderr)  # noqa: T201
-        sys.exit(int(ExitCode.ERROR))
 
 
 def _connect(environment: Any) -> None:

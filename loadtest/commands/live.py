@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import live_report, live_result, reference, report
+from loadtest import live_report, live_result, ports, reference, report
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live_result import LiveResult
@@ -73,7 +72,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         command += ["--master-bind-port", port, "--master-port", port]
     command += ["--skip-log-setup", "--stop-timeout", "2"]
     if options.workers:
-        _check_port()
+        ports.check_free(_PORT, "the workers", "End what uses it, and try again.")
         print(f"Waiting for {options.workers} workers on port {_PORT} …", file=sys.stderr)
     returned = _generate(command)
     if returned < 0:
@@ -87,16 +86,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         if result.stopped_because:
             print(f"loadtest: {result.stopped_because}; the report is partial.", file=sys.stderr)
     return ExitCode(_code(returned))
-
-
-def _check_port() -> None:
-    """Raises LoadTestError where another master waits for workers."""
-    try:
-        socket.create_server(("", _PORT)).close()
-    except OSError as error:
-        raise LoadTestError(
-            f"port {_PORT} for the workers: {os.strerror(error.errno or 0)}. End what uses it, and try again."
-        ) from None
 
 
 def _generate(command: list[str]) -> int:
