@@ -27,6 +27,15 @@ def layout(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def virtual_run(parser: argparse.ArgumentParser) -> None:
+    """What is run in virtual time; `load_scenario` takes `users`, `days` and `warming` as changes."""
+    scenario(parser)
+    layout(parser)
+    add = parser.add_argument
+    add("--days", type=int, help="virtual days (default: the scenario's)")
+    add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
+
+
 def report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loadtest import agreement, scenarios, simulation, terminal
+from loadtest import agreement, simulation, terminal
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ExitCode, LoadTestError, ScenarioError
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    common.scenario(parser)
-    common.layout(parser)
+    common.virtual_run(parser)
     add = parser.add_argument
-    add("--days", type=int, help="virtual days (default: the scenario's)")
-    add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
     add("--seeds", type=int, default=5, metavar="N", help="seeds 1 to N (default: 5)")
     add("--measure", action="store_true", help="also run each seed on a server, as validate does")
     add("--json", action="store_true", help="print JSON instead of the table")

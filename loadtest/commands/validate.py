@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from loadtest import faults, report, scenarios, terminal, virtual
+from loadtest import faults, report, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    common.scenario(parser)
-    common.layout(parser)
+    common.virtual_run(parser)
     add = parser.add_argument
-    add("--days", type=int, help="virtual days (default: the scenario's)")
     add(
         "--precision",
         type=float,
@@ -29,7 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "days are too few",
     )
     add("--seed", type=int, default=1, help="one seed, one result (default: 1)")
-    add("--warming", choices=scenarios.WARMING_POLICIES, help="instead of the scenario's policy")
     add(
         "--fault",
         action="append",
