@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -31,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from benchmarks import report
 from cache import testing
 from cache.metrics.access_log import HEADER
 from cache.metrics.access_log import AccessLog as Sink
@@ -201,7 +200,7 @@ def main() -> int:
             + f"  n={options.rounds}"
         )
     if options.json:
-        machine = {"processors": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+        machine = report.machine("python -m benchmarks.replay_run")
         document = {"machine": machine, "rounds": options.rounds, "figures": [asdict(each) for each in figures]}
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
