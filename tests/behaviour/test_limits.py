@@ -143,8 +143,10 @@ def test_callers_without_a_connection_do_not_open_the_breaker_while_others_are_a
         service = connect(proxy.url, max_connections=1)
         service.set_company_enrichment(COMPANY, "cached")
         proxy.may_reply = OneByOne()
-        first, second = send(service, threads), send(service, threads)
-        until(lambda: calls(raw, "get") and waiting(service) == 1)
+        first = send(service, threads)
+        until(lambda: calls(raw, "get"))
+        second = send(service, threads)
+        until(lambda: waiting(service) == 1)
         late = [send(service, threads, left_s=1.5) for _ in range(FAILURES_TO_OPEN)]
         until(lambda: waiting(service) == 1 + len(late))
         proxy.may_reply.set()
