@@ -83,6 +83,27 @@ def _awaitable(argument: Any) -> Any:
     return call
 
 
+class SlowCompute:
+    """A compute that goes on until `may_end` is set. It gives `result`, or raises it."""
+
+    def __init__(self, result: Any) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.may_end = threading.Event()
+        self._result = result
+        self._has_begun = threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        self._has_begun.set()
+        self.may_end.wait(20)
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+    def wait_until_begun(self) -> None:
+        assert self._has_begun.wait(10)
+
+
 def make_service(shell: str, url: str, **options: Any) -> Any:
     """A service of this shell; both have the sync face."""
     return cache.CacheService.from_url(url, **options) if shell == "sync" else Awaited(url, **options)

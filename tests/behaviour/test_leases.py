@@ -16,6 +16,7 @@ import pytest
 
 import cache
 from cache.flows import LEASE_MS
+from tests.behaviour.services import SlowCompute
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
@@ -36,22 +37,14 @@ _OF_ONE_LAYOUT = pytest.mark.parametrize("layout", ["hash"])
 
 def test_callers_of_two_services_share_one_compute(connect: Callable[..., Any], threads: Threads) -> None:
     services = [connect(), connect()]
-    is_computing, may_end = threading.Event(), threading.Event()
-    computes = []
-
-    def compute() -> str:
-        computes.append(1)
-        is_computing.set()
-        may_end.wait(20)
-        return "value"
-
+    compute = SlowCompute("value")
     first = threads.start(services[0].get_with_lock, KEY, compute, 60)
-    assert is_computing.wait(10)
+    compute.wait_until_begun()
     others = [threads.start(services[i % 2].get_with_lock, KEY, compute, 60) for i in range(CALLERS)]
-    may_end.set()
+    compute.may_end.set()
 
     assert {caller.result() for caller in [first, *others]} == {"value"}
-    assert len(computes) == 1
+    assert len(compute.calls) == 1
 
 
 @_OF_ONE_LAYOUT
@@ -148,17 +141,11 @@ print(service.get_with_lock({KEY!r}, compute, 60), service.stats.counts("generic
 
 
 def test_what_a_compute_raises_reaches_its_own_caller_and_another_one_tries(service: Any, threads: Threads) -> None:
-    is_computing, may_end = threading.Event(), threading.Event()
-
-    def fails() -> Any:
-        is_computing.set()
-        may_end.wait(20)
-        raise LookupError("the origin is away")
-
+    fails = SlowCompute(LookupError("the origin is away"))
     first = threads.start(service.get_with_lock, KEY, fails, 60)
-    assert is_computing.wait(10)
+    fails.wait_until_begun()
     others = [threads.start(service.get_with_lock, KEY, lambda: "value", 60) for _ in range(5)]
-    may_end.set()
+    fails.may_end.set()
 
     with pytest.raises(LookupError):
         first.result()
@@ -208,21 +195,15 @@ def test_nobody_waits_for_what_has_replaced_a_lease(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     service = connect()
-    is_computing, may_end = threading.Event(), threading.Event()
-
-    def compute() -> str:
-        is_computing.set()
-        may_end.wait(20)
-        return "late"
-
+    compute = SlowCompute("late")
     holder = threads.start(connect().get_with_lock, KEY, compute, 60)
-    assert is_computing.wait(10)
+    compute.wait_until_begun()
     waiter = threads.start(service.get_with_lock, KEY, lambda: "own", 60)
     until(lambda: service.stats.counts("generic").waits)
     raw.set(LEASE, "foreign")
 
     assert waiter.result() == "own"
-    may_end.set()
+    compute.may_end.set()
     assert holder.result() == "late"
     assert service.get_with_lock(KEY, lambda: "newer", 60) == "own"
 
@@ -274,20 +255,14 @@ def test_who_comes_while_its_process_computes_asks_for_neither_value_nor_lease(
     connect: Callable[..., Any], raw: redis.Redis, threads: Threads
 ) -> None:
     service = connect()
-    is_computing, may_end = threading.Event(), threading.Event()
-
-    def compute() -> str:
-        is_computing.set()
-        may_end.wait(20)
-        return "value"
-
+    compute = SlowCompute("value")
     first = threads.start(service.get_with_lock, KEY, compute, 60)
-    assert is_computing.wait(10)
+    compute.wait_until_begun()
     raw.config_resetstat()
     late = [threads.start(service.get_with_lock, KEY, lambda: "own", 60) for _ in range(CALLERS)]
     until(lambda: service.stats.counts("generic").waits == CALLERS)
     asked = calls(raw, "get") + calls(raw, "evalsha")
-    may_end.set()
+    compute.may_end.set()
 
     assert {caller.result() for caller in [first, *late]} == {"value"}
     assert asked < CALLERS / 2  # one may find the server's answer late, and ask for himself

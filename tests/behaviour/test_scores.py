@@ -11,6 +11,7 @@ import cache
 from cache import CATALOG, codec
 from cache.layouts import MAX_SCORES_PER_USER
 from cache.testing import MovableClock
+from tests.behaviour.services import SlowCompute
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
@@ -262,17 +263,11 @@ def test_overlapping_batches_never_compute_a_job_twice(connect: Callable[..., An
 
 
 def test_a_batch_that_fails_leaves_its_jobs_to_the_waiters(service: Any, threads: Threads) -> None:
-    is_computing, may_end = threading.Event(), threading.Event()
-
-    def fails(missing: list[int]) -> dict[int, dict[str, Any]]:
-        is_computing.set()
-        may_end.wait(20)
-        raise LookupError("no such user")
-
+    fails = SlowCompute(LookupError("no such user"))
     first = threads.start(service.match_scores, USER, [1, 2], fails)
-    assert is_computing.wait(10)
+    fails.wait_until_begun()
     second = threads.start(service.match_scores, USER, [2, 3], lambda jobs: {job: {"score": job} for job in jobs})
-    may_end.set()
+    fails.may_end.set()
 
     with pytest.raises(LookupError):
         first.result()
