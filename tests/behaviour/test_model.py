@@ -13,7 +13,8 @@ from cache.fences import Fences
 from cache.flows import Flows
 from cache.link import DEADLINE_S
 from local.cluster import ValkeyCluster
-from local.valkey import Valkey, faketime_library
+from local.faketime import faketime_library
+from local.valkey import Valkey
 from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, one_server, restart
 from tests.behaviour.services import make_service
 from tests.behaviour.test_trouble import PATIENT, until
