@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_SCORES_PER_USER: Final = 500
 # From this many jobs on, one walk of the whole hash is cheaper for the server than a search for each job.
 _WHOLE_HASH_FROM: Final = 16
+_READS_OF_A_REFUSED_WRITE: Final = 2
 
 
 Deadlines: TypeAlias = "dict[int, tuple[int, bytes] | None]"
@@ -253,7 +254,7 @@ class HashLayout:
         return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=fields),)
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
-        return replies[0] > 0, max(replies[0], 1)
+        return replies[0] > 0, replies[0] or _READS_OF_A_REFUSED_WRITE
 
     stamp_reads = 1
 

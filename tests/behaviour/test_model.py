@@ -106,7 +106,7 @@ def plain_write_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scores_without_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     text = commands.SCRIPTS[commands._HASH["fill_scores"]]
-    guard = "if redis.pcall('HGET', key, 'g') ~= ARGV[1] then return 0 end"
+    guard = "if found[1] ~= ARGV[1] then return 0 end"
     assert guard in text
     monkeypatch.setitem(commands.SCRIPTS, "mutated", text.replace(guard, ""))
     monkeypatch.setitem(commands._HASH, "fill_scores", "mutated")
