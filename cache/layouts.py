@@ -52,17 +52,13 @@ class Scores:
         heads = [codec.score_head(raw) for raw in self.stored if raw is not None]
         return min((head[0] - now for head in heads if head and head[0] > now), default=0.0)
 
-    def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
-        """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
-
-        value no newer release wrote.
-        """
-        fences = {}
-        for job_id in job_ids:
-            stamp = self.job_generations[job_id]
-            if self.user_generation is not None and stamp is not None and job_id not in self.newer:
-                fences[job_id] = (self.user_generation, stamp)
-        return fences
+    def writable(self) -> dict[int, bytes]:
+        """The generations of the jobs that may be written: those known, where no newer release wrote the value."""
+        return {
+            job_id: generation
+            for job_id, generation in self.job_generations.items()
+            if generation is not None and job_id not in self.newer
+        }
 
 
 class Layout(Protocol):

@@ -159,7 +159,7 @@ def test_the_model_sees_what_outlives_its_ttl(monkeypatch: pytest.MonkeyPatch, l
 
 
 def release_of_jobs_without_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "release_jobs", lambda lease, token, jobs: ("HDEL", lease, *jobs))
+    monkeypatch.setattr(commands, "release_jobs", lambda lease, token: commands.delete(lease))
 
 
 @PATIENT
