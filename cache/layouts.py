@@ -112,7 +112,8 @@ def _judge_all(
     are_judged = len(values) > 1 and _judge_together(scores, job_ids, values, generations, now)
     if scores.misses or not are_judged:
         scores.user_generation = _generation(scores.user_generation)
-        scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
+        if not _are_generations(generations):
+            scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
@@ -129,7 +130,10 @@ def _judge_together(
     absent = invalidated = 0
     if not all(values):
         absent = values.count(None)
-        if not any(values) or absent + sum(map(bool, values)) < len(values):
+        if absent == len(values):  # as a rule so when it is read again, under leases
+            _miss(scores, stats.ABSENT, absent)
+            return True
+        if absent + sum(map(bool, values)) < len(values):
             return False
         job_ids, generations, values = (list(compress(each, values)) for each in (job_ids, generations, values))
     good = codec.decode_good_scores(values, generations, now)
@@ -177,6 +181,11 @@ def _each(generations: Reply, jobs: int) -> list[bytes | None]:
 def _generation(raw: bytes | None) -> bytes | None:
     """Foreign bytes are no generation: no score's stamp would ever match them."""
     return raw if raw is not None and len(raw) == codec.GENERATION_BYTES else None
+
+
+def _are_generations(found: list[bytes | None]) -> bool:
+    """Whether all that are there are."""
+    return {*map(len, filter(None, found))} <= {codec.GENERATION_BYTES} and b"" not in found
 
 
 def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
