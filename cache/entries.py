@@ -6,8 +6,7 @@ Format: https://github.com/msgpack/msgpack/blob/master/spec.md. Pure functions.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 from cache import codec, keys
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 # Fewer scores are packed as fast one by one.
 _AT_ONCE_FROM: Final = 8
+# Before a short string, by its length; fields and packed scores are short.
+_HEADS: Final = [bytes([0xA0 | length]) for length in range(1 << 5)]
 
 
 def pack(
@@ -40,15 +41,11 @@ def pack(
         }
         words: Iterable[bytes] = map(_string, chain.from_iterable(encoded.items()))
     else:
-        words = chain.from_iterable(zip(map(_before_packed, scores), packed, strict=True))
+        fields = keys.score_fields(scores)
+        heads = map(_HEADS.__getitem__, map(len, fields))
+        words = chain.from_iterable(zip(heads, fields, repeat(_HEADS[codec.PACKED_BYTES]), packed))
     count = 2 * (len(scores) + len(notes))
     return b"".join((_array(count), *words, *map(_string, chain.from_iterable(notes.items()))))
-
-
-@lru_cache(maxsize=1 << 12)
-def _before_packed(job_id: int) -> bytes:
-    """The field, and the head of the value. A list of jobs is packed for each of its users."""
-    return _string(keys.score_field(job_id)) + _head(codec.PACKED_BYTES)
 
 
 def _array(length: int) -> bytes:
@@ -56,12 +53,9 @@ def _array(length: int) -> bytes:
 
 
 def _string(content: bytes) -> bytes:
-    return _head(len(content)) + content
-
-
-def _head(length: int) -> bytes:
-    if length < 1 << 5:
-        return bytes([0xA0 | length])
+    length = len(content)
+    if length < len(_HEADS):
+        return _HEADS[length] + content
     if length < 1 << 16:
-        return b"\xda" + length.to_bytes(2, "big")
-    return b"\xdb" + length.to_bytes(4, "big")
+        return b"\xda" + length.to_bytes(2, "big") + content
+    return b"\xdb" + length.to_bytes(4, "big") + content
