@@ -38,11 +38,14 @@ Deadlines: TypeAlias = "dict[int, tuple[int, bytes] | None]"
 
 @dataclass(slots=True)
 class Scores:
-    """What a read found: scores by job, reasons of the misses, the generations in force (None: there is none)."""
+    """What a read found: scores by job, reasons of the misses.
+
+    If there are any, the generations in force as well (None: there is none).
+    """
 
     found: dict[int, dict[str, Json]]
     user_generation: bytes | None
-    job_generations: dict[int, bytes | None]
+    job_generations: dict[int, bytes | None] = field(default_factory=dict)
     misses: dict[str, int] = field(default_factory=dict)
     newer: set[int] = field(default_factory=set)
     stored: Sequence[Any] = ()
@@ -110,10 +113,11 @@ def _judge_all(
 ) -> None:
     # Many packed scores are the common case, and worth a path of their own.
     are_judged = len(values) > 1 and _judge_together(scores, job_ids, values, generations, now)
-    if scores.misses or not are_judged:
-        scores.user_generation = _generation(scores.user_generation)
-        if not _are_generations(generations):
-            scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
+    if are_judged and not scores.misses:
+        return
+    scores.user_generation = _generation(scores.user_generation)
+    checked = generations if _are_generations(generations) else map(_generation, generations)
+    scores.job_generations = dict(zip(job_ids, checked, strict=True))
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
@@ -226,7 +230,7 @@ class HashLayout:
             (job_id,), (user_generation, raw), (generation,) = job_ids, stored, generations
             decoded = None if raw is None else codec.decode_score(raw)
             if decoded is not None and decoded[0] > now and decoded[1] == generation:
-                return Scores({job_id: decoded[2]}, user_generation, {job_id: generation}, stored=(raw,))
+                return Scores({job_id: decoded[2]}, user_generation, stored=(raw,))
         if stored == commands.WRONG_TYPE:
             user_generation = None
             values: list[Any] = [commands.WRONG_TYPE] * len(job_ids)
@@ -236,7 +240,7 @@ class HashLayout:
             values = list(map(stored.get, keys.score_fields(job_ids)))
         else:
             user_generation, *values = stored
-        scores = Scores({}, user_generation, dict(zip(job_ids, generations, strict=True)), stored=values)
+        scores = Scores({}, user_generation, stored=values)
         _judge_all(scores, job_ids, values, generations, now)
         return scores
 

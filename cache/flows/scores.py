@@ -44,9 +44,9 @@ class ScoreFlows(Base):
         scores = yield from self._read_scores(user_id, job_ids)
         if scores is None:
             return (yield from self._compute_scores(list(job_ids)))
-        missing = [job_id for job_id in job_ids if job_id not in scores.found]
-        if not missing:
+        if len(scores.found) == len(job_ids):
             return scores.found
+        missing = [job_id for job_id in job_ids if job_id not in scores.found]
         filled = yield from self._fill_scores_under_leases(user_id, missing, scores)
         return scores.found | filled
 
