@@ -118,7 +118,7 @@ def sink(path: Path, lookups: int, scenario: Scenario) -> None:
     platform_, clock = Platform(scenario, people), testing.MovableClock(START_EPOCH_S)
     origins, asked = Origins(scenario.catalog, SEED, START_EPOCH_S), 0
     with closing(testing.off(clock=clock)) as cache, closing(Sink(path, cache)) as log:
-        for now, operations in instants(Behaviour(scenario, people, SEED), scenario.users, sys.maxsize):
+        for now, operations in instants(Behaviour(scenario, people, SEED).streams(), sys.maxsize):
             clock.advance(START_EPOCH_S + now - clock.now())
             for call in (call for operation in operations for call in platform_.calls(operation, now)):
                 flow_of(call, cache.flows, origins)

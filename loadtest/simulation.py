@@ -46,7 +46,7 @@ def run(
     platform.last_login.update({user: -age for user, age in history.last_login_age_s.items()})
     end = scenario.days * DAY_S
     cache.counts = Counts.of(scenario.catalog.names(), scenario.users)
-    for now, operations in instants(behaviour, scenario.users, end):
+    for now, operations in instants(behaviour.streams(), end):
         cache.now = now
         for operation in operations:
             if operation.action is Action.WARM:

@@ -8,6 +8,7 @@ writes at each time of the day is the rate of visits then.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -72,7 +73,7 @@ class _Draw:
         """Age in even days of an entry that is there: density e^(-kappa a) on (0, T)."""
         if removals <= 0:
             return self.rng.random() * ttl_days
-        return float(-np.log1p(self.rng.random() * np.expm1(-removals * ttl_days)) / removals)
+        return -math.log1p(self.rng.random() * math.expm1(-removals * ttl_days)) / removals
 
     def companies(self) -> Iterator[Write]:
         """Renewed by hand at the rate nu, an entry's age since its last write has the density e^(-nu a)."""
@@ -87,8 +88,9 @@ class _Draw:
     def preferences(self) -> Iterator[Write]:
         ttl = self.scenario.catalog.ijp.ttl_s / DAY_S
         changes = theory.visit(self.scenario).change_follows
-        for user, rate in enumerate(self.population.visits_per_day.tolist()):
-            life = float(renewal.renewed_life(rate * changes, ttl))
+        rates = self.population.visits_per_day
+        lives = renewal.renewed_life(rates * changes, ttl)
+        for user, (rate, life) in enumerate(zip(rates.tolist(), lives.tolist(), strict=True)):
             if self.rng.random() < life / (life + 1 / rate):
                 yield Write(self.age(self.written(rate * changes, ttl)), "ijp", user)
 
@@ -100,16 +102,17 @@ class _Draw:
         changes = theory.visit(scenario).change_follows
         misses = theory.unwarmed_misses(scenario, rates)
         gone = scenario.vacancy_turnover_per_day + scenario.job_updates_per_day
-        for user, (rate, miss) in enumerate(zip(rates.tolist(), misses.tolist(), strict=True)):
-            # Writes of a list come at the rate `rate * miss`; the list itself goes by the user's changes alone.
-            life = float(renewal.life(rate * changes, ttl))
-            if self.rng.random() >= min(1.0, rate * miss * life):
+        # Writes of a list come at the rate `rate * miss`; the list itself goes by the user's changes alone.
+        there = np.minimum(1.0, rates * misses * renewal.life(rates * changes, ttl))
+        for user, (rate, is_there) in enumerate(zip(rates.tolist(), there.tolist(), strict=True)):
+            if self.rng.random() >= is_there:
                 continue
             age = self.written(rate * changes, ttl)
             slots = self.population.lists[user]
             if scenario.warming != "off":
                 slots = slots[slots >= scenario.popular_jobs]
-            kept = tuple(slot for slot in slots.tolist() if self.rng.random() < np.exp(-gone * age))
+            share = math.exp(-gone * age)
+            kept = tuple(slot for slot in slots.tolist() if self.rng.random() < share)
             if kept:
                 yield Write(self.age(age), "scores", user, kept)
 

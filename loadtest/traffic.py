@@ -13,7 +13,7 @@ from bisect import bisect
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from loadtest.scenarios import DAY_S, DAY_STARTS_AT_HOUR, HOUR_S, NIGHT_HOURS
 
@@ -43,6 +43,9 @@ class Operation(NamedTuple):
     action: Action
     user: int
     subject: int = 0
+
+
+Stream: TypeAlias = "Iterator[tuple[int, Operation]]"  # without end: seconds since the one before, what happens
 
 
 class Rhythm:
@@ -86,7 +89,12 @@ class Behaviour:
         self._positions = list(accumulate(self.population.position_weights.tolist()))
         self._slots = list(accumulate(self.population.slot_weights.tolist()))
 
-    def user(self, user: int, start_s: float = 0.0) -> Iterator[tuple[int, Operation]]:
+    def streams(self) -> Iterator[Stream]:
+        """The platform's, then everybody's."""
+        yield self.platform()
+        yield from map(self.user, range(self.scenario.users))
+
+    def user(self, user: int, start_s: float = 0.0) -> Stream:
         """An endless stream of one user; `start_s` is the time of the day at which it begins."""
         rng = random.Random(self.seed * 1_000_003 + user)
         rate_per_s = float(self.population.visits_per_day[user]) / DAY_S
@@ -100,7 +108,7 @@ class Behaviour:
                 now_s += delay
                 delay = 0
 
-    def platform(self) -> Iterator[tuple[int, Operation]]:
+    def platform(self) -> Stream:
         """An endless stream of what happens beside the users; the hour's warming comes at the hour."""
         scenario = self.scenario
         rng = random.Random(self.seed * 1_000_003 - 1)
@@ -224,6 +232,10 @@ class Platform:
         """The list that the user sees now."""
         return tuple(map(self._job_of_slot.__getitem__, self._population.lists[user].tolist()))
 
+    def company_of(self, slot: int) -> int:
+        """The employer of the vacancies in a slot."""
+        return int(self._population.slot_company[slot])
+
     def calls(self, operation: Operation, now: float) -> list[CacheCall]:
         """The cache calls of one operation, in their order. WARM has none here: the driver runs it."""
         if operation.user < 0:
@@ -239,8 +251,7 @@ class Platform:
                 return [session, jobs, session, CacheCall(Call.IJP, user)]
             case Action.OPEN_JOB:
                 score = CacheCall(Call.MATCH_SCORES, user, jobs=(self._job_of_slot[subject],))
-                company = int(self._population.slot_company[subject])
-                return [session, score, session, CacheCall(Call.COMPANY, user, company)]
+                return [session, score, session, CacheCall(Call.COMPANY, user, self.company_of(subject))]
             case Action.READ_PREFERENCES:
                 return [session, CacheCall(Call.IJP, user)]
             case Action.CHANGE_PREFERENCES:

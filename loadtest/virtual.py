@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import defaultdict
 from functools import partial
-from itertools import count, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
     from loadtest.share import Share
+    from loadtest.traffic import Stream
 
 _OF_COMPANIES: Final = (Call.COMPANY, Call.SET_COMPANY)
-# What a share drives of others' operations: a job page asks for its company, and jobs change for everybody.
-_OF_ALL_SHARES: Final = (Action.OPEN_JOB, Action.UPDATE_JOB, Action.REPLACE_VACANCY, Action.REFRESH_COMPANY)
+_ABOUT_COMPANIES: Final = (Action.OPEN_JOB, Action.REFRESH_COMPANY)  # a company may be another share's than its user
 _INVALIDATING: Final = (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB, Action.REPLACE_VACANCY)
 # The strategy's own loop computes 16 million scores a day at 10,000 users: it is run on this many.
 EVERYTHING_USERS: Final = 500
@@ -141,7 +142,7 @@ class _Driver(Driver):
         self.sample_memory(0)
         try:
             day = 1
-            for now, operations in instants(self._behaviour, self._scenario.users, end):
+            for now, operations in instants(self._streams(end), end):
                 if now >= day * DAY_S:
                     if precision and intervals.widest(self.result.counts) <= precision:
                         end = day * DAY_S
@@ -170,7 +171,25 @@ class _Driver(Driver):
             self.result.remarks += intervals.imprecise(self.result.counts, precision)
         progress("virtual time", 1.0)
 
-    def _instant(self, now: int, operations: Iterable[Operation]) -> None:
+    def _streams(self, end: int) -> Iterator[Stream]:
+        """What this share has to follow: the platform, its own users, the job pages of the others."""
+        yield self._behaviour.platform()
+        for user in range(self._scenario.users):
+            yield self._behaviour.user(user) if self.share.owns(user) else self._pages_of_other(user, end)
+
+    def _pages_of_other(self, user: int, end: int) -> Stream:
+        """Another share's user, as far as this share's companies are looked up."""
+        owns, company_of = self.share.owns, self._platform.company_of
+        at = delay = 0
+        for gap, operation in self._behaviour.user(user):
+            at += gap
+            delay += gap
+            is_asked_here = operation.action is Action.OPEN_JOB and owns(company_of(operation.subject))
+            if is_asked_here or at >= end:  # behind the end, nobody looks for a page that may never come
+                yield delay, operation
+                delay = 0
+
+    def _instant(self, now: int, operations: Sequence[Operation]) -> None:
         # All in one round trip and in this order: a login is stored before its page asks for the session.
         tasks: list[Task] = []
         for operation in operations:
@@ -182,22 +201,16 @@ class _Driver(Driver):
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:
         """Those of this share. Jobs are invalidated by each."""
-        is_mine = self.share.is_first if operation.user < 0 else self.share.owns(operation.user)
-        if is_mine and operation.action is Action.LOGIN:
-            self.result.counts.visits[operation.user] += 1
-        if is_mine and operation.action in _INVALIDATING:
+        action, user, _ = operation
+        if action is Action.LOGIN:
+            self.result.counts.visits[user] += 1
+        elif action in _INVALIDATING and (user >= 0 or self.share.is_first):
             self._active(now)[1] += 1
-        if not is_mine and operation.action not in _OF_ALL_SHARES:
-            return []
         calls = self._platform.calls(operation, START_EPOCH_S + now)
-        if self.share.of == 1:
+        if self.share.of == 1 or action not in _ABOUT_COMPANIES:
             return calls
         owns = self.share.owns
-        return [
-            call
-            for call in calls
-            if call.call is Call.INVALIDATE_JOB or owns(call.subject if call.call in _OF_COMPANIES else call.user)
-        ]
+        return [call for call in calls if owns(call.subject if call.call in _OF_COMPANIES else call.user)]
 
     def session_done(self, call: CacheCall, task: Task) -> None:
         super().session_done(call, task)
@@ -288,26 +301,23 @@ class _Driver(Driver):
         return counts
 
 
-def instants(behaviour: Behaviour, users: int, end: int) -> Iterator[tuple[int, Iterator[Operation]]]:
-    """All streams merged, as (second, its operations), up to `end`. At one instant, the platform comes first.
-
-    The operations are to be taken before the next instant.
-    """
-    order = count()
-    queue: list[tuple[int, int, int, Operation, Iterator[tuple[int, Operation]]]] = []
-    streams = [(-1, behaviour.platform()), *((user, behaviour.user(user)) for user in range(users))]
-    for who, stream in streams:
+def instants(streams: Iterable[Stream], end: int) -> Iterator[tuple[int, list[Operation]]]:
+    """All streams merged, as (second, its operations), up to `end`; at one instant in the order of the streams."""
+    due: dict[int, list[tuple[int, Operation, Stream]]] = defaultdict(list)
+    for place, stream in enumerate(streams):
         delay, operation = next(stream)
-        queue.append((delay, who, next(order), operation, stream))
-    heapq.heapify(queue)
-
-    def operations_at(now: int) -> Iterator[Operation]:
-        while queue[0][0] == now:
-            _, who, _, operation, stream = queue[0]
-            delay, following = next(stream)
-            heapq.heapreplace(queue, (now + delay, who, next(order), following, stream))
-            yield operation
-
-    while queue[0][0] < end:
-        now = queue[0][0]
-        yield now, operations_at(now)
+        due[delay].append((place, operation, stream))
+    seconds = list(due)
+    heapq.heapify(seconds)
+    while seconds[0] < end:
+        now = heapq.heappop(seconds)
+        operations: list[Operation] = []
+        for place, following, stream in sorted(due.pop(now)):
+            delay, operation = 0, following
+            while not delay:
+                operations.append(operation)
+                delay, operation = next(stream)
+            if now + delay not in due:
+                heapq.heappush(seconds, now + delay)
+            due[now + delay].append((place, operation, stream))
+        yield now, operations

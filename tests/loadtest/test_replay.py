@@ -51,7 +51,7 @@ def recorded() -> Iterable[str]:
     people = populations.draw(SMALL, 1)
     platform = Platform(SMALL, people)
     yield HEAD
-    for now, operations in instants(Behaviour(SMALL, people, 1), SMALL.users, SMALL.days * DAY_S):
+    for now, operations in instants(Behaviour(SMALL, people, 1).streams(), SMALL.days * DAY_S):
         for operation in operations:
             for call in platform.calls(operation, now):
                 cache_type, name = OPERATION[call.call]
