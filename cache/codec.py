@@ -207,6 +207,12 @@ def are_alive(values: list[bytes], now: float) -> list[bool] | None:
     return list(map(first_alive.__le__, values))
 
 
+def not_expired(values: list[bytes], now: float) -> list[bool]:
+    """Whether each is anything but a score whose deadline has come."""
+    alive = are_alive(values, now)
+    return [not (head := score_head(raw)) or head[0] > now for raw in values] if alive is None else alive
+
+
 def _joined_packed(values: list[bytes]) -> bytes | None:
     """None where not each is of format 2."""
     if set(map(len, values)) != {_PACKED.size}:

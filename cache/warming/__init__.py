@@ -28,7 +28,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, fields, replace
-from itertools import chain, islice
+from itertools import chain, compress, islice, repeat
 from typing import TYPE_CHECKING, Final
 
 from cache import codec, commands, keys, layouts
@@ -113,20 +113,20 @@ class _Fill:
         # Scores that the caller left out are looked for again at the next run.
         return _STAMP.pack(self.version, self.plan.due if len(self.scores) == len(self.plan.jobs) else 0)
 
-    def whole(self, job_generations: Mapping[int, bytes], now: int) -> bytes | None:
+    def whole(self, target: Target, now: int) -> bytes | None:
         """The user's hash with these scores, as RESTORE takes it; None where they are better added to it."""
         seen = self.plan.seen
         if seen is None or len(self.scores) * _FEW < len(seen):
             return None
+        blank = whole.blank(target, tuple(self.scores), self.plan.deadline)
         others = {b"g": self.plan.generation, b"w": self.stamp}
         if len(seen) > 1:  # more than the generation
-            for name in seen.keys() - others.keys() - set(keys.score_fields(self.scores)):
-                head = codec.score_head(seen[name])
-                if head is None or head[0] > now:
-                    others[name] = seen[name]
+            names = list(seen.keys() - blank.fields - others.keys())
+            values = list(map(seen.__getitem__, names))
+            others |= compress(zip(names, values, strict=True), codec.not_expired(values, now))
         if len(self.scores) + len(others) > layouts.MAX_SCORES_PER_USER:
             return None
-        return whole.dump(self.scores, job_generations, self.plan.deadline, others)
+        return whole.dump(self.scores.values(), blank, others)
 
 
 class Warmer:
@@ -282,6 +282,7 @@ class Warmer:
             return []
         now = int(self._flows.clock.now())
         ttl_s = self._flows.catalog.match.ttl_s
+        keep_from = now + ttl_s // 2
         jobs = list(generations)
         layout = self._flows.layout
         replies: list[Reply] | Unavailable = yield Send(tuple(layout.read_deadlines(user, jobs) for user, _ in users))
@@ -290,18 +291,23 @@ class Warmer:
             return []
         counts.users_read += len(users)
         self._read(counts, layout.data_reads(len(jobs)) * len(users))
+        # As a rule they all expire at once, which is seen without taking each apart.
+        fields, first_kept = keys.score_fields(jobs), codec.packed_head(keep_from + 1, bytes(codec.GENERATION_BYTES))
         plans = []
         for (user, generation), reply in zip(users, replies, strict=True):
-            seen = layouts.as_dict(reply) if layout.in_hash else None
-            keep_from = now + ttl_s // 2
-            stored = layout.parse_deadlines(jobs, generation, reply if seen is None else seen)
+            seen, unclear = None, jobs
+            if layout.in_hash:
+                seen = reply = layouts.as_dict(reply)  # noqa: PLW2901 - the same, in one shape
+                values = map(seen.get, fields, repeat(b""))
+                unclear = [job for job, raw in zip(jobs, values, strict=True) if raw >= first_kept]
+            stored = layout.parse_deadlines(unclear, generation, reply)
             newer = {job for job, head in stored.items() if head is None}
             kept = {
                 job: head[0]
                 for job, head in stored.items()
                 if head is not None and head[0] > keep_from and head[1] == generations[job]
             }
-            wanted = [job for job in jobs if job not in kept and job not in newer]
+            wanted = [job for job in jobs if job not in kept and job not in newer] if stored else jobs[:]
             due = min(kept.values(), default=now + ttl_s)
             plans.append(_Plan(user, generation, wanted, now + ttl_s, due, seen))
         return plans
@@ -347,7 +353,7 @@ class Warmer:
         now = int(self._flows.clock.now())
         left, sent, batch = [], [], []
         for fill in fills:
-            content = fill.whole(target.generations, now)
+            content = fill.whole(target, now)
             if content is None:
                 left.append(fill)
                 continue
