@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cache import codec, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from cache.codec import Json
 
@@ -33,22 +33,27 @@ def pack(
     """
     generations = map(job_generations.__getitem__, scores)
     packed = codec.pack_scores(scores.values(), deadline, generations) if len(scores) >= _AT_ONCE_FROM else None
+    words: list[bytes] = []
     if packed is None:
-        encoded = {
-            keys.score_field(job): codec.encode_score(score, deadline, job_generations[job])
-            for job, score in scores.items()
-        }
-        words: Iterable[bytes] = map(_string, chain.from_iterable(encoded.items()))
+        for job, score in scores.items():
+            value = codec.encode_score(score, deadline, job_generations[job])
+            words += _before_packed(job) if len(value) == codec.PACKED_BYTES else _before(job, len(value)), value
     else:
-        words = chain.from_iterable(zip(map(_before_packed, scores), packed, strict=True))
-    count = 2 * (len(scores) + len(notes))
-    return b"".join((_array(count), *words, *map(_string, chain.from_iterable(notes.items()))))
+        words += chain.from_iterable(zip(map(_before_packed, scores), packed, strict=True))
+    for name, content in notes.items():
+        words += _string(name), _string(content)
+    return b"".join((_array(2 * (len(scores) + len(notes))), *words))
 
 
 @lru_cache(maxsize=1 << 12)
 def _before_packed(job_id: int) -> bytes:
-    """The field, and the head of the value. A list of jobs is packed for each of its users."""
-    return _string(keys.score_field(job_id)) + _head(codec.PACKED_BYTES)
+    """A list of jobs is packed for each of its users."""
+    return _before(job_id, codec.PACKED_BYTES)
+
+
+def _before(job_id: int, length: int) -> bytes:
+    """The field, and the head of a value of so many bytes."""
+    return _string(keys.score_field(job_id)) + _head(length)
 
 
 def _array(length: int) -> bytes:

@@ -297,7 +297,7 @@ class Warmer:
         for (user, generation), reply in zip(users, replies, strict=True):
             seen, unclear = None, jobs
             if layout.in_hash:
-                seen = reply = layouts.as_dict(reply)  # noqa: PLW2901 - the same, in one shape
+                seen = reply = layouts.as_dict(reply)
                 values = map(seen.get, fields, repeat(b""))
                 unclear = [job for job, raw in zip(jobs, values, strict=True) if raw >= first_kept]
             stored = layout.parse_deadlines(unclear, generation, reply)
