@@ -257,9 +257,7 @@ def is_newer(raw: bytes) -> bool:
 def _pack(score: Mapping[str, Json], deadline: int, generation: bytes) -> bytes | None:
     """None where a field is missing or out of its range."""
     try:
-        value, at = score["score"], score["at"]
-        skills, title, location = score["skills"], score["title"], score["location"]
-        salary, seniority = score["salary"], score["seniority"]
+        value, skills, title, location, salary, seniority, at = _fields(score)
     except KeyError:
         return None
     if not (type(skills) is type(title) is type(location) is type(salary) is type(seniority) is type(at) is int):
