@@ -208,7 +208,7 @@ def are_alive(values: list[bytes], now: float) -> list[bool] | None:
 
 
 def not_expired(values: list[bytes], now: float) -> list[bool]:
-    """Whether each is anything but a score whose deadline has come."""
+    """Whether each is anything but a score whose deadline has come. A user's scores are many, and packed as a rule."""
     alive = are_alive(values, now)
     return [not (head := score_head(raw)) or head[0] > now for raw in values] if alive is None else alive
 
