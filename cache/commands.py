@@ -216,5 +216,5 @@ def renew_jobs(lease: str, token: bytes, life_ms: int, jobs: list[bytes]) -> Com
     return ("EVALSHA", _HASH["renew_jobs"], "1", lease, token, str(life_ms), *jobs)
 
 
-def release_jobs(lease: str, token: bytes, jobs: list[bytes]) -> Command:
-    return ("EVALSHA", _HASH["release_jobs"], "1", lease, token, *jobs)
+def release_jobs(lease: str, token: bytes) -> Command:
+    return ("EVALSHA", _HASH["release_jobs"], "1", lease, token)

@@ -6,8 +6,7 @@ Format: https://github.com/msgpack/msgpack/blob/master/spec.md. Pure functions.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 from cache import codec, keys
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 # Fewer scores are packed as fast one by one.
 _AT_ONCE_FROM: Final = 8
+# Before a short string, by its length; fields and packed scores are short.
+_HEADS: Final = [bytes([0xA0 | length]) for length in range(1 << 5)]
 
 
 def pack(
@@ -36,24 +37,14 @@ def pack(
     words: list[bytes] = []
     if packed is None:
         for job, score in scores.items():
-            value = codec.encode_score(score, deadline, job_generations[job])
-            words += _before_packed(job) if len(value) == codec.PACKED_BYTES else _before(job, len(value)), value
+            words += _string(keys.score_field(job)), _string(codec.encode_score(score, deadline, job_generations[job]))
     else:
-        words += chain.from_iterable(zip(map(_before_packed, scores), packed, strict=True))
-    for name, content in notes.items():
-        words += _string(name), _string(content)
+        fields = keys.score_fields(scores)
+        heads = map(_HEADS.__getitem__, map(len, fields))
+        words += chain.from_iterable(zip(heads, fields, repeat(_HEADS[codec.PACKED_BYTES]), packed))
+    for note in notes.items():
+        words += map(_string, note)
     return b"".join((_array(2 * (len(scores) + len(notes))), *words))
-
-
-@lru_cache(maxsize=1 << 12)
-def _before_packed(job_id: int) -> bytes:
-    """A list of jobs is packed for each of its users."""
-    return _before(job_id, codec.PACKED_BYTES)
-
-
-def _before(job_id: int, length: int) -> bytes:
-    """The field, and the head of a value of so many bytes."""
-    return _string(keys.score_field(job_id)) + _head(length)
 
 
 def _array(length: int) -> bytes:
@@ -61,12 +52,9 @@ def _array(length: int) -> bytes:
 
 
 def _string(content: bytes) -> bytes:
-    return _head(len(content)) + content
-
-
-def _head(length: int) -> bytes:
-    if length < 1 << 5:
-        return bytes([0xA0 | length])
+    length = len(content)
+    if length < len(_HEADS):
+        return _HEADS[length] + content
     if length < 1 << 16:
-        return b"\xda" + length.to_bytes(2, "big")
-    return b"\xdb" + length.to_bytes(4, "big")
+        return b"\xda" + length.to_bytes(2, "big") + content
+    return b"\xdb" + length.to_bytes(4, "big") + content

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_SCORES_PER_USER: Final = 500
 # From this many jobs on, one walk of the whole hash is cheaper for the server than a search for each job.
 _WHOLE_HASH_FROM: Final = 16
+_READS_OF_A_REFUSED_WRITE: Final = 2
 
 
 Deadlines: TypeAlias = "dict[int, tuple[int, bytes] | None]"
@@ -51,17 +52,13 @@ class Scores:
         heads = [codec.score_head(raw) for raw in self.stored if raw is not None]
         return min((head[0] - now for head in heads if head and head[0] > now), default=0.0)
 
-    def fences(self, job_ids: Iterable[int]) -> dict[int, tuple[bytes, bytes]]:
-        """(user's, job's generation) of each job that may be written: those whose generations are known, and whose
-
-        value no newer release wrote.
-        """
-        fences = {}
-        for job_id in job_ids:
-            stamp = self.job_generations[job_id]
-            if self.user_generation is not None and stamp is not None and job_id not in self.newer:
-                fences[job_id] = (self.user_generation, stamp)
-        return fences
+    def writable(self) -> dict[int, bytes]:
+        """The generations of the jobs that may be written: those known, where no newer release wrote the value."""
+        return {
+            job_id: generation
+            for job_id, generation in self.job_generations.items()
+            if generation is not None and job_id not in self.newer
+        }
 
 
 class Layout(Protocol):
@@ -115,7 +112,8 @@ def _judge_all(
     are_judged = len(values) > 1 and _judge_together(scores, job_ids, values, generations, now)
     if scores.misses or not are_judged:
         scores.user_generation = _generation(scores.user_generation)
-        scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
+        if not _are_generations(generations):
+            scores.job_generations = {job_id: _generation(each) for job_id, each in scores.job_generations.items()}
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
@@ -132,7 +130,10 @@ def _judge_together(
     absent = invalidated = 0
     if not all(values):
         absent = values.count(None)
-        if not any(values) or absent + sum(map(bool, values)) < len(values):
+        if absent == len(values):  # as a rule so when it is read again, under leases
+            _miss(scores, stats.ABSENT, absent)
+            return True
+        if absent + sum(map(bool, values)) < len(values):
             return False
         job_ids, generations, values = (list(compress(each, values)) for each in (job_ids, generations, values))
     good = codec.decode_good_scores(values, generations, now)
@@ -180,6 +181,11 @@ def _each(generations: Reply, jobs: int) -> list[bytes | None]:
 def _generation(raw: bytes | None) -> bytes | None:
     """Foreign bytes are no generation: no score's stamp would ever match them."""
     return raw if raw is not None and len(raw) == codec.GENERATION_BYTES else None
+
+
+def _are_generations(found: list[bytes | None]) -> bool:
+    """Whether all that are there are."""
+    return {*map(len, filter(None, found))} <= {codec.GENERATION_BYTES} and b"" not in found
 
 
 def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
@@ -253,7 +259,7 @@ class HashLayout:
         return (commands.fill_scores(key, generation, ttl_s=ttl_s, now=now, limit=MAX_SCORES_PER_USER, entries=fields),)
 
     def written(self, replies: list[Reply]) -> tuple[bool, int]:
-        return replies[0] > 0, max(replies[0], 1)
+        return replies[0] > 0, replies[0] or _READS_OF_A_REFUSED_WRITE
 
     stamp_reads = 1
 

@@ -10,6 +10,8 @@ import heapq
 from typing import TYPE_CHECKING, Final
 
 from cache import commands
+from loadtest.errors import ServerGoneError
+from local.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +35,12 @@ class ServerClock:
         return self._now
 
     def move(self, epoch_s: int) -> None:
-        if epoch_s != self._now:
-            self._now = epoch_s
-            self._server.post_time(epoch_s)
-
-    def before_send(self) -> None:
-        self._server.wait_for_clock()
+        """Raises ServerGoneError if the server was killed while it read its clock."""
+        self._now = epoch_s
+        try:
+            self._server.set_time(epoch_s)
+        except LocalError as error:
+            raise ServerGoneError(f"the server went away: {error}") from None
 
 
 class DeletingClock:

@@ -56,13 +56,11 @@ class Pipeline:
         self,
         path: Path,
         *,
-        before_send: Callable[[], None] = lambda: None,
         on_replies: Callable[[Sequence[Command], Sequence[Reply]], None] | None = None,
     ) -> None:
         """`on_replies` sees every command with its reply."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._reader = hiredis.Reader()
-        self._before_send = before_send
         self._on_replies = on_replies
         self.commands_sent = 0
         # While it is, `run` sends nothing and the flows are told that nobody answers.
@@ -161,7 +159,6 @@ class Pipeline:
         try:
             for start in range(0, len(batch), _SEND_AT_ONCE):
                 packed = b"".join([_pack(words) for words in batch[start : start + _SEND_AT_ONCE]])
-                self._before_send()
                 self._socket.sendall(packed)
         except OSError as error:
             raise ServerGoneError(f"the server went away: {error.strerror or error}.") from None

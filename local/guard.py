@@ -2,7 +2,8 @@
 
 Standard input is a pipe that the parent holds open. When it closes, however the parent ended, SIGKILL included, the
 server is stopped and its folder removed. Run as a file, so that it starts without importing the package.
-`--stop-with SIGQUIT` is for a server that has something to tidy up, `--user 65534` for one that refuses to be root.
+`--stop-with SIGQUIT` is for a server that has something to tidy up, `--user 65534` for one that refuses to be root,
+`--remove FILE` for one that has files elsewhere.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--stop-with", default="SIGKILL")  # most keep nothing: no reason to ask first
     parser.add_argument("--user", type=int)
+    parser.add_argument("--remove", action="append", default=[], metavar="FILE")
     parser.add_argument("folder")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
@@ -53,6 +55,9 @@ def main() -> int:
     server.kill()
     server.wait()
     shutil.rmtree(options.folder, ignore_errors=True)
+    for file in options.remove:
+        with contextlib.suppress(OSError):
+            os.remove(file)
     return 0
 
 

@@ -155,11 +155,12 @@ class ScoreFlows(Base):
         self, user_id: int, missing: list[int], scores: Scores
     ) -> Flow[dict[int, dict[str, Json]]]:
         """Computes what nobody else computes, then waits for the rest; holds nothing while it waits."""
-        lease, token = keys.lease(keys.match(user_id)), self.nonce()
+        lease = keys.lease(keys.match(user_id))
         give_up_at = self.clock.now() + self._patience_s
         filled: dict[int, dict[str, Json]] = {}
         has_waited = False
         while missing:
+            token = self.nonce()  # each time another: a release that arrives late gives back nothing taken since
             fields = keys.score_fields(missing)
             ensure = self._ensure(user_id, missing, scores)
             take = commands.take_jobs(lease, token, LEASE_MS, fields)
@@ -168,22 +169,26 @@ class ScoreFlows(Base):
                 replies = yield Send((*ensure, take, *self.layout.read(user_id, missing)))
                 if isinstance(replies, Unavailable):
                     return filled | (yield from self._compute_scores(missing))
-                taken, read = replies[len(ensure)], replies[len(ensure) + 1 :]
+                others, read = set(replies[len(ensure)]), replies[len(ensure) + 1 :]
                 self.stats.bookkept(len(ensure) + len(read) + self.layout.data_reads(len(missing)))
                 seen, scores = scores, self.layout.parse(missing, read, self.clock.now())
-                _complete(scores, seen, missing, replies[: len(ensure)])
+                if ensure:
+                    _complete(scores, seen, missing, replies[: len(ensure)])
                 filled |= scores.found
-                mine = [job_id for job_id, is_mine in zip(missing, taken, strict=True) if is_mine]
-                absent = [job_id for job_id in missing if job_id not in scores.found]
+                mine = [field for field in fields if field not in others]
                 left_s = give_up_at - self.clock.now()
-                may_compute = set(absent) if left_s <= 0 else scores.newer.union(mine)
-                ready = [job_id for job_id in absent if job_id in may_compute]
-                missing = [job_id for job_id in absent if job_id not in may_compute]
+                busy: set[int] = set()
+                if others and left_s > 0:
+                    busy = {job_id for job_id, field in zip(missing, fields, strict=True) if field in others}
+                    busy -= scores.newer
+                absent = [job_id for job_id in missing if job_id not in scores.found]
+                ready = [job_id for job_id in absent if job_id not in busy]
+                missing = [job_id for job_id in absent if job_id in busy]
                 if mine or ready:
                     filled |= yield from self._compute_and_write_scores(user_id, ready, scores, (lease, token, mine))
             except BaseException:  # cancellation too: waiters must not wait for a lease that nobody works on
                 self._leases.drop(lease, token)
-                replies = yield Send((commands.release_jobs(lease, token, fields),))
+                replies = yield Send((commands.release_jobs(lease, token),))
                 self.stats.bookkept(0 if isinstance(replies, Unavailable) else 1)
                 raise
             if missing and not ready:
@@ -197,21 +202,21 @@ class ScoreFlows(Base):
         return filled
 
     def _compute_and_write_scores(
-        self, user_id: int, job_ids: list[int], scores: Scores, held: tuple[str, bytes, list[int]]
+        self, user_id: int, job_ids: list[int], scores: Scores, held: tuple[str, bytes, list[bytes]]
     ) -> Flow[dict[int, dict[str, Json]]]:
         lease, token, mine = held
         release: tuple[Command, ...] = ()
         computed: dict[int, dict[str, Json]] = {}
         if mine:
-            fields = keys.score_fields(mine)
-            release = (commands.release_jobs(lease, token, fields),)
-            self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, fields))
+            release = (commands.release_jobs(lease, token),)
+            self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, mine))
         if job_ids:
             self.will_compute_scores(user_id)
             computed = yield from self._compute_scores(job_ids)
-        fences = scores.fences(job_ids)
-        wanted = {job_id: score for job_id, score in computed.items() if job_id in fences}
-        yield from self._write_scores(user_id, wanted, fences, then=release)
+        job_generations = scores.writable()
+        wanted = {job_id: score for job_id, score in computed.items() if job_id in job_generations}
+        batches = {scores.user_generation: wanted} if wanted and scores.user_generation is not None else {}
+        yield from self._write_batches(user_id, batches, job_generations, then=release)
         self._leases.drop(lease, token)
         return computed
 
@@ -229,33 +234,36 @@ class ScoreFlows(Base):
         return wanted
 
     def _write_scores(
-        self,
-        user_id: int,
-        scores: Mapping[int, Mapping[str, Json]],
-        fences: Mapping[int, Fence],
-        *,
-        then: tuple[Command, ...] = (),
+        self, user_id: int, scores: Mapping[int, Mapping[str, Json]], fences: Mapping[int, Fence]
     ) -> Flow[bool]:
-        """Whether all of them were stored; `then` follows. One write per user generation: as a rule there is one."""
-        now = int(self.clock.now())
-        ttl_s = self.catalog.match.ttl_s
+        """Whether all of them were stored."""
         job_generations = {job_id: job_generation for job_id, (_, job_generation) in fences.items()}
-        by_generation: dict[bytes, dict[int, Mapping[str, Json]]] = {}
+        batches: dict[bytes, dict[int, Mapping[str, Json]]] = {}
         for job_id, score in scores.items():
             if job_id in fences:
-                by_generation.setdefault(fences[job_id][0], {})[job_id] = score
-        writes = [
-            (
-                self.layout.write(
-                    user_id, generation, batch, job_generations, deadline=now + ttl_s, ttl_s=ttl_s, now=now
-                ),
-                len(batch),
+                batches.setdefault(fences[job_id][0], {})[job_id] = score
+        return (yield from self._write_batches(user_id, batches, job_generations)) == len(scores)
+
+    def _write_batches(
+        self,
+        user_id: int,
+        batches: Mapping[bytes, Mapping[int, Mapping[str, Json]]],
+        job_generations: Mapping[int, bytes],
+        *,
+        then: tuple[Command, ...] = (),
+    ) -> Flow[int]:
+        """How many scores were stored, of a batch for each user generation; `then` follows."""
+        now = int(self.clock.now())
+        ttl_s = self.catalog.match.ttl_s
+        writes = []
+        for generation, batch in batches.items():
+            write = self.layout.write(
+                user_id, generation, batch, job_generations, deadline=now + ttl_s, ttl_s=ttl_s, now=now
             )
-            for generation, batch in by_generation.items()
-        ]
+            writes.append((write, len(batch)))
         writing = tuple(command for write, _ in writes for command in write)
         if not writing and not then:
-            return not scores
+            return 0
         try:
             if self.layout.in_hash:
                 replies = yield Send(writing + then)
@@ -265,7 +273,7 @@ class ScoreFlows(Base):
             self.forget_near((keys.match(user_id),))
         if isinstance(replies, Unavailable):
             self.stats.dropped(self.catalog.match.name, sum(count for _, count in writes))
-            return False
+            return 0
         self.stats.bookkept(len(then))
         stored = first = 0
         for write, count in writes:
@@ -276,7 +284,7 @@ class ScoreFlows(Base):
                 stored += count
             else:
                 self.stats.refused(self.catalog.match.name, count)
-        return stored == len(scores)
+        return stored
 
 
 def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: list[Reply]) -> None:

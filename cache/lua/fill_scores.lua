@@ -7,44 +7,31 @@
 -- KEYS[1] match:{user_id}
 -- ARGV[1] generation  ARGV[2] TTL in seconds  ARGV[3] now  ARGV[4] most scores
 --   ARGV[5] MessagePack of [field, value, ...]
--- Reply: 0 refused (after one read of the key), else written after that many reads.
+-- Reply: 0 refused (after two reads of the hash), else written after that many reads of it.
 local key = KEYS[1]
-if redis.pcall('HGET', key, 'g') ~= ARGV[1] then return 0 end  -- a key of another type has none
-
-local function is_newer(value)
-  local format = string.byte(value)
-  return format and format > 4 and format < 32
-end
+local limit = tonumber(ARGV[4])
 -- Scores have numbers as fields; what the library notes beside them starts with a letter.
 local is_score = tonumber
 
-local fields = cmsgpack.unpack(ARGV[5])
-local size = redis.call('HLEN', key)
-local limit = tonumber(ARGV[4])
-local names, newer, reads = {}, {}, 2
--- Where nothing but the generation is there, as at a first warming, there is nothing to look for.
-if size > 1 then
-  reads = 3
-  for i = 1, #fields, 2 do names[#names + 1] = fields[i] end
-end
-if size > 1 and #names * 4 < size and size + #names <= limit then
-  for i, value in ipairs(redis.call('HMGET', key, unpack(names))) do
-    if value and is_newer(value) and is_score(names[i]) then newer[names[i]] = true end
-  end
-elseif size > 1 then
-  local now, is_written, room = tonumber(ARGV[3]), {}, limit - #names
+-- Makes room for scores under `names`, in a walk of the whole hash. Returns the fields that a newer release wrote.
+local function tidy(names, size)
+  local now, room, newer, is_written = tonumber(ARGV[3]), limit - #names, {}, {}
   for _, name in ipairs(names) do is_written[name] = true end
-  local dead, alive = {}, {}
+  local dead, alive, is_crowded = {}, {}, size > room
   local entries = redis.call('HGETALL', key)
   for i = 1, #entries, 2 do
-    local name, value = entries[i], entries[i + 1]
-    if is_newer(value) and is_score(name) then
+    local name = entries[i]
+    local format, b1, b2, b3, b4 = string.byte(entries[i + 1], 1, 5)
+    if format and format > 4 and format < 32 and is_score(name) then
       newer[name] = true
       if not is_written[name] then room = room - 1 end
-    elseif not is_written[name] and is_score(name) then
-      local b1, b2, b3, b4 = string.byte(value, 2, 5)
+    elseif not is_written[name] then
       local deadline = b4 and ((b1 * 256 + b2) * 256 + b3) * 256 + b4 or 0
-      if deadline <= now then dead[#dead + 1] = name else alive[#alive + 1] = {deadline, name} end
+      if deadline <= now then
+        if is_score(name) then dead[#dead + 1] = name end
+      elseif is_crowded and is_score(name) then
+        alive[#alive + 1] = {deadline, name}
+      end
     end
   end
   if #alive > room then
@@ -52,8 +39,28 @@ elseif size > 1 then
     for i = 1, math.min(#alive - room, #alive) do dead[#dead + 1] = alive[i][2] end
   end
   if #dead > 0 then redis.call('HDEL', key, unpack(dead)) end
+  return newer
 end
 
+local fields, names = cmsgpack.unpack(ARGV[5]), {}
+local count, size = #fields / 2, tonumber(redis.pcall('HLEN', key)) or 0
+if size > 1 then  -- at a first warming the generation is alone
+  for i = 1, count do names[i] = fields[2 * i - 1] end
+end
+local is_small = count * 4 < size and size + count <= limit
+-- A key of another type has no generation.
+local found = redis.pcall('HMGET', key, 'g', unpack(names, 1, is_small and count or 0))
+if found[1] ~= ARGV[1] then return 0 end
+
+local reads, newer = 2, {}
+if is_small then
+  for i = 1, count do
+    local format = found[i + 1] and string.byte(found[i + 1])
+    if format and format > 4 and format < 32 and is_score(names[i]) then newer[names[i]] = true end
+  end
+elseif size > 1 then
+  reads, newer = 3, tidy(names, size)
+end
 if next(newer) then
   local ours = {}
   for i = 1, #fields, 2 do

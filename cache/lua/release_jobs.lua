@@ -1,10 +1,10 @@
--- Gives the leases of a user's jobs back, those that are still the caller's.
--- KEYS[1] lock:{match:<user>}   ARGV[1] token  ARGV[2..] jobs
+-- Gives back all leases of a user's jobs that are the caller's.
+-- KEYS[1] lock:{match:<user>}   ARGV[1] token
 -- Reply: how many were given back.
-local found = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
-local mine = {}
-for i, lease in ipairs(found) do
-  if lease and string.sub(lease, 1, #ARGV[1]) == ARGV[1] then mine[#mine + 1] = ARGV[i + 1] end
+local leases, mine = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #leases, 2 do
+  if string.sub(leases[i + 1], 1, #ARGV[1]) == ARGV[1] then mine[#mine + 1] = leases[i] end
 end
 if #mine == 0 then return 0 end
-return redis.call('HDEL', KEYS[1], unpack(mine))
+if #mine * 2 == #leases then redis.call('DEL', KEYS[1]) else redis.call('HDEL', KEYS[1], unpack(mine)) end
+return #mine

@@ -1,34 +1,35 @@
 -- Takes the leases of a user's jobs that nobody holds, and keeps those that the caller holds already. One hash holds
 -- them all, by job; each has its own end, so that a holder that dies frees its jobs while another one lives on.
 -- KEYS[1] lock:{match:<user>}   ARGV[1] token  ARGV[2] life in ms  ARGV[3..] jobs
--- Reply: for each job 1 (the caller's) or 0 (another's).
+-- Reply: the jobs that another holds; the others are the caller's.
+local token = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local latest = now + ARGV[2]
-local ends = string.format('%.0f', latest)
-local found = redis.pcall('HMGET', KEYS[1], unpack(ARGV, 3))
-if found.err then  -- a key of another type is replaced
+local leases = redis.pcall('HGETALL', KEYS[1])  -- as a rule there is none
+if leases.err then  -- a key of another type is replaced
   redis.call('UNLINK', KEYS[1])
-  found = {}
-  for i = 3, #ARGV do found[i - 2] = false end
+  leases = {}
 end
-local taken, words = {}, {}
-for i, lease in ipairs(found) do
-  local token, until_ms = nil, 0
-  if lease then
-    token = string.sub(lease, 1, #ARGV[1])
-    until_ms = tonumber(string.sub(lease, #ARGV[1] + 1)) or 0
-  end
+local is_held = {}
+for i = 1, #leases, 2 do
+  local holder = string.sub(leases[i + 1], 1, #token)
+  local until_ms = tonumber(string.sub(leases[i + 1], #token + 1)) or 0
   -- Foreign bytes, and what ends later than a lease can, are nobody's lease.
-  local is_held = token ~= ARGV[1] and until_ms > now and until_ms <= latest
-  taken[i] = is_held and 0 or 1
-  if taken[i] == 1 then
-    words[#words + 1] = ARGV[i + 2]
-    words[#words + 1] = ARGV[1] .. ends
+  is_held[leases[i]] = holder ~= token and until_ms > now and until_ms <= latest
+end
+
+local others, words, lease = {}, {}, token .. string.format('%.0f', latest)
+for i = 3, #ARGV do
+  if is_held[ARGV[i]] then
+    others[#others + 1] = ARGV[i]
+  else
+    words[#words + 1] = ARGV[i]
+    words[#words + 1] = lease
   end
 end
 if #words > 0 then
   redis.call('HSET', KEYS[1], unpack(words))
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return taken
+return others

@@ -37,7 +37,8 @@ from cache.near import PREFIXES
 from cache.slots import slot_of
 from local.cluster import ValkeyCluster
 from local.errors import LocalError
-from local.valkey import Valkey, faketime_library
+from local.faketime import faketime_library
+from local.valkey import Valkey
 from tests.behaviour.services import LAYOUTS, SHELLS, ClusterClient, make_service
 
 if TYPE_CHECKING:
@@ -243,6 +244,7 @@ class Model:
         faults = self._faults(rng)
         while any(worker.is_alive() for worker in workers):
             time.sleep(rng.uniform(0, 0.05))
+            self._move_server_clock()
             for fault in islice(faults, 1):
                 getattr(self, f"_{fault}")(rng)
                 self.done[fault] += 1
@@ -485,8 +487,7 @@ class Model:
     def _restart(self, rng: random.Random) -> None:
         assert isinstance(self._server, Valkey)
         restart(self._server)
-        if faketime_library() is not None:
-            self._server.set_offset(self._clock.offset_s)
+        self._move_server_clock()
 
     def _pass_time(self, rng: random.Random) -> None:
         """For the library and the server at once, while nothing is in flight; nowhere where no clock can be moved."""
@@ -497,12 +498,17 @@ class Model:
             self._is_time_passing = True
             self._turn.wait_for(lambda: not self._in_flight)
             self._clock.offset_s += rng.choice(LEAPS_S)
-            self._server.set_offset(self._clock.offset_s)
+            self._move_server_clock()
             for service in self._services:
                 if service.near is not None:
                     service.near.forget_all()  # its own time, of which 5 seconds would do, does not move
             self._is_time_passing = False
             self._turn.notify_all()
+
+    def _move_server_clock(self) -> None:
+        """To the library's time. It stands still between two faults, which is shorter than anything that expires."""
+        if isinstance(self._server, Valkey) and faketime_library() is not None:
+            self._server.set_time(self._clock.now())
 
     def _move(self, rng: random.Random) -> None:
         """A user's slot goes to another node."""

@@ -13,7 +13,8 @@ from cache.fences import Fences
 from cache.flows import Flows
 from cache.link import DEADLINE_S
 from local.cluster import ValkeyCluster
-from local.valkey import Valkey, faketime_library
+from local.faketime import faketime_library
+from local.valkey import Valkey
 from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, one_server, restart
 from tests.behaviour.services import make_service
 from tests.behaviour.test_trouble import PATIENT, until
@@ -106,7 +107,7 @@ def plain_write_in_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scores_without_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     text = commands.SCRIPTS[commands._HASH["fill_scores"]]
-    guard = "if redis.pcall('HGET', key, 'g') ~= ARGV[1] then return 0 end"
+    guard = "if found[1] ~= ARGV[1] then return 0 end"
     assert guard in text
     monkeypatch.setitem(commands.SCRIPTS, "mutated", text.replace(guard, ""))
     monkeypatch.setitem(commands._HASH, "fill_scores", "mutated")
@@ -159,7 +160,7 @@ def test_the_model_sees_what_outlives_its_ttl(monkeypatch: pytest.MonkeyPatch, l
 
 
 def release_of_jobs_without_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "release_jobs", lambda lease, token, jobs: ("HDEL", lease, *jobs))
+    monkeypatch.setattr(commands, "release_jobs", lambda lease, token: commands.delete(lease))
 
 
 @PATIENT

@@ -20,8 +20,11 @@ import pytest
 
 from loadtest import driver, intervals, parallel, scenarios, simulation, theory, virtual
 from loadtest.__main__ import main
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ServerGoneError
 from loadtest.traffic import CacheCall, Call
+from local.errors import LocalError
+from local.faketime import faketime_library
+from local.valkey import Valkey
 
 if TYPE_CHECKING:
     from loadtest.result import Result
@@ -341,3 +344,15 @@ def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     assert document["exit_code"] == 1
     assert {row["verdict"] for row in document["classes"]} == {"UNDECIDED"}
     assert "PARTIAL" in (tmp_path / "report/report.html").read_text()
+
+
+@pytest.mark.skipif(faketime_library() is None, reason="no clock to move on this machine; the driver deletes keys")
+def test_a_server_that_does_not_let_go_of_its_clock_has_gone_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise LocalError("it was killed.")
+
+    with driver.server_at(driver.START_EPOCH_S) as (clock, _):
+        monkeypatch.setattr(Valkey, "set_time", killed)
+
+        with pytest.raises(ServerGoneError, match=r"the server went away: it was killed\."):
+            clock.move(driver.START_EPOCH_S + 1)
