@@ -207,6 +207,12 @@ def are_alive(values: list[bytes], now: float) -> list[bool] | None:
     return list(map(first_alive.__le__, values))
 
 
+def not_expired(values: list[bytes], now: float) -> list[bool]:
+    """Whether each is anything but a score whose deadline has come. A user's scores are many, and packed as a rule."""
+    alive = are_alive(values, now)
+    return [not (head := score_head(raw)) or head[0] > now for raw in values] if alive is None else alive
+
+
 def _joined_packed(values: list[bytes]) -> bytes | None:
     """None where not each is of format 2."""
     if set(map(len, values)) != {_PACKED.size}:
@@ -251,9 +257,7 @@ def is_newer(raw: bytes) -> bool:
 def _pack(score: Mapping[str, Json], deadline: int, generation: bytes) -> bytes | None:
     """None where a field is missing or out of its range."""
     try:
-        value, at = score["score"], score["at"]
-        skills, title, location = score["skills"], score["title"], score["location"]
-        salary, seniority = score["salary"], score["seniority"]
+        value, skills, title, location, salary, seniority, at = _fields(score)
     except KeyError:
         return None
     if not (type(skills) is type(title) is type(location) is type(salary) is type(seniority) is type(at) is int):

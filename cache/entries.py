@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cache import codec, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from cache.codec import Json
 
@@ -34,18 +34,17 @@ def pack(
     """
     generations = map(job_generations.__getitem__, scores)
     packed = codec.pack_scores(scores.values(), deadline, generations) if len(scores) >= _AT_ONCE_FROM else None
+    words: list[bytes] = []
     if packed is None:
-        encoded = {
-            keys.score_field(job): codec.encode_score(score, deadline, job_generations[job])
-            for job, score in scores.items()
-        }
-        words: Iterable[bytes] = map(_string, chain.from_iterable(encoded.items()))
+        for job, score in scores.items():
+            words += _string(keys.score_field(job)), _string(codec.encode_score(score, deadline, job_generations[job]))
     else:
         fields = keys.score_fields(scores)
         heads = map(_HEADS.__getitem__, map(len, fields))
-        words = chain.from_iterable(zip(heads, fields, repeat(_HEADS[codec.PACKED_BYTES]), packed))
-    count = 2 * (len(scores) + len(notes))
-    return b"".join((_array(count), *words, *map(_string, chain.from_iterable(notes.items()))))
+        words += chain.from_iterable(zip(heads, fields, repeat(_HEADS[codec.PACKED_BYTES]), packed))
+    for note in notes.items():
+        words += map(_string, note)
+    return b"".join((_array(2 * (len(scores) + len(notes))), *words))
 
 
 def _array(length: int) -> bytes:

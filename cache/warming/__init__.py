@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass, fields, replace
-from itertools import chain, islice
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain, compress, islice, repeat
 from typing import TYPE_CHECKING, Final
 
 from cache import codec, commands, keys, layouts
@@ -89,7 +89,8 @@ class WarmingCounts:
 class _Plan:
     """What one user needs: the jobs to compute, until when they hold, and the stamp's earliest expiry.
 
-    `seen` is all that the user's hash held; None where that was not read, or scores do not lie in one.
+    `seen` is all that the user's hash held; None where that was not read, or scores do not lie in one. `scores` is what
+    was computed.
     """
 
     user: int
@@ -98,35 +99,26 @@ class _Plan:
     deadline: int
     due: int
     seen: dict[bytes, bytes] | None = None
+    scores: Mapping[int, Mapping[str, Json]] = field(init=False, repr=False)
 
-
-@dataclass(slots=True)
-class _Fill:
-    """What was computed for one user."""
-
-    plan: _Plan
-    scores: Mapping[int, Mapping[str, Json]]
-    version: bytes
-
-    @property
-    def stamp(self) -> bytes:
+    def stamp(self, target: Target) -> bytes:
         # Scores that the caller left out are looked for again at the next run.
-        return _STAMP.pack(self.version, self.plan.due if len(self.scores) == len(self.plan.jobs) else 0)
+        return _STAMP.pack(target.version, self.due if len(self.scores) == len(self.jobs) else 0)
 
-    def whole(self, job_generations: Mapping[int, bytes], now: int) -> bytes | None:
+    def whole(self, target: Target, now: int) -> bytes | None:
         """The user's hash with these scores, as RESTORE takes it; None where they are better added to it."""
-        seen = self.plan.seen
+        seen = self.seen
         if seen is None or len(self.scores) * _FEW < len(seen):
             return None
-        others = {b"g": self.plan.generation, b"w": self.stamp}
+        blank = whole.blank(target, tuple(self.scores), self.deadline)
+        others = {b"g": self.generation, b"w": self.stamp(target)}
         if len(seen) > 1:  # more than the generation
-            for name in seen.keys() - others.keys() - set(keys.score_fields(self.scores)):
-                head = codec.score_head(seen[name])
-                if head is None or head[0] > now:
-                    others[name] = seen[name]
+            names = list(seen.keys() - blank.fields - others.keys())
+            values = list(map(seen.__getitem__, names))
+            others |= compress(zip(names, values, strict=True), codec.not_expired(values, now))
         if len(self.scores) + len(others) > layouts.MAX_SCORES_PER_USER:
             return None
-        return whole.dump(self.scores, job_generations, self.plan.deadline, others)
+        return whole.dump(self.scores.values(), blank, others)
 
 
 class Warmer:
@@ -219,17 +211,20 @@ class Warmer:
         now = int(self._flows.clock.now())
         plans = [self._whole(user, generation, target, now, is_new=True) for user, generation in installed.items()]
         unclear: list[tuple[int, bytes]] = []
+        by_stamp: dict[bytes | None, list[tuple[int, bytes]]] = {}  # many were warmed together
         for user, (generation, raw) in stamps.items():
-            if generation is None:
-                continue
+            if generation is not None:
+                by_stamp.setdefault(raw, []).append((user, generation))
+        for raw, users in by_stamp.items():
             stamped, due = _STAMP.unpack(raw) if raw is not None and len(raw) == _STAMP.size else (b"", 0)
             known = self._lists.get(stamped)
             if self._everything:
-                plans.append(self._whole(user, generation, target, now))
+                plans += [self._whole(user, generation, target, now) for user, generation in users]
             elif known is None or due <= now + HORIZON_S:
-                unclear.append((user, generation))
+                unclear += users
             elif stamped != target.version:
-                plans.append(_Plan(user, generation, target.new_since(stamped, known), due, due))
+                jobs = target.new_since(stamped, known)
+                plans += [_Plan(user, generation, jobs, due, due) for user, generation in users]
         if not self._flows.layout.in_hash:
             plans = yield from self._spare_newer(plans, counts)
         plans += yield from self._look(unclear, target.generations, counts)
@@ -282,6 +277,7 @@ class Warmer:
             return []
         now = int(self._flows.clock.now())
         ttl_s = self._flows.catalog.match.ttl_s
+        keep_from = now + ttl_s // 2
         jobs = list(generations)
         layout = self._flows.layout
         replies: list[Reply] | Unavailable = yield Send(tuple(layout.read_deadlines(user, jobs) for user, _ in users))
@@ -290,18 +286,23 @@ class Warmer:
             return []
         counts.users_read += len(users)
         self._read(counts, layout.data_reads(len(jobs)) * len(users))
+        # As a rule they all expire at once, which is seen without taking each apart.
+        fields, first_kept = keys.score_fields(jobs), codec.packed_head(keep_from + 1, bytes(codec.GENERATION_BYTES))
         plans = []
         for (user, generation), reply in zip(users, replies, strict=True):
-            seen = layouts.as_dict(reply) if layout.in_hash else None
-            keep_from = now + ttl_s // 2
-            stored = layout.parse_deadlines(jobs, generation, reply if seen is None else seen)
+            seen, unclear = None, jobs
+            if layout.in_hash:
+                seen = reply = layouts.as_dict(reply)
+                values = map(seen.get, fields, repeat(b""))
+                unclear = [job for job, raw in zip(jobs, values, strict=True) if raw >= first_kept]
+            stored = layout.parse_deadlines(unclear, generation, reply)
             newer = {job for job, head in stored.items() if head is None}
             kept = {
                 job: head[0]
                 for job, head in stored.items()
                 if head is not None and head[0] > keep_from and head[1] == generations[job]
             }
-            wanted = [job for job in jobs if job not in kept and job not in newer]
+            wanted = [job for job in jobs if job not in kept and job not in newer] if stored else jobs[:]
             due = min(kept.values(), default=now + ttl_s)
             plans.append(_Plan(user, generation, wanted, now + ttl_s, due, seen))
         return plans
@@ -332,59 +333,56 @@ class Warmer:
         computed: Mapping[int, Mapping[int, Mapping[str, Json]]] = yield Compute(
             ({plan.user: plan.jobs for plan in plans if plan.jobs},)
         )
-        fills = []
         for plan in plans:
             given: Mapping[int, Mapping[str, Json]] = computed.get(plan.user, {})
             if list(given) != plan.jobs:
                 given = {job: given[job] for job in plan.jobs if job in given}
-            fills.append(_Fill(plan, given, target.version))
-        left = yield from self._replace(fills, target, counts)
+            plan.scores = given
+        left = yield from self._replace(plans, target, counts)
         yield from self._add(left, target, counts)
 
-    def _replace(self, fills: Sequence[_Fill], target: Target, counts: WarmingCounts) -> Flow[list[_Fill]]:
+    def _replace(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[list[_Plan]]:
         """Writes whole hashes where that is possible. Answers what has to be written otherwise."""
         match = self._flows.catalog.match
         now = int(self._flows.clock.now())
         left, sent, batch = [], [], []
-        for fill in fills:
-            content = fill.whole(target.generations, now)
+        for plan in plans:
+            content = plan.whole(target, now)
             if content is None:
-                left.append(fill)
+                left.append(plan)
                 continue
-            seen = b"".join(chain.from_iterable((fill.plan.seen or {}).items()))
-            key = keys.match(fill.plan.user)
-            batch.append(commands.replace_scores(key, seen=seen, ttl_s=match.ttl_s, content=content))
-            sent.append(fill)
+            seen = b"".join(chain.from_iterable((plan.seen or {}).items()))
+            batch.append(commands.replace_scores(keys.match(plan.user), seen=seen, ttl_s=match.ttl_s, content=content))
+            sent.append(plan)
         if not batch:
             return left
         replies = yield from self._written(batch, sent, counts)
-        for fill, reply in zip(sent, replies, strict=False):  # none, where the server did not answer
+        for plan, reply in zip(sent, replies, strict=False):  # none, where the server did not answer
             self._read(counts, 1)
             if reply == 1:
-                counts.computed += len(fill.scores)
+                counts.computed += len(plan.scores)
             else:
-                left.append(fill)
+                left.append(plan)
         return left
 
-    def _add(self, fills: Sequence[_Fill], target: Target, counts: WarmingCounts) -> Flow[None]:
+    def _add(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
         """Writes scores beside those that are there."""
-        if not fills:
+        if not plans:
             return
         layout, now = self._flows.layout, int(self._flows.clock.now())
         batch: list[Command] = []
         sent, lengths = [], []
-        for fill in fills:
-            plan = fill.plan
+        for plan in plans:
             try:
                 commands_of_one = layout.write(
                     plan.user,
                     plan.generation,
-                    fill.scores,
+                    plan.scores,
                     target.generations,
                     deadline=plan.deadline,
                     ttl_s=self._flows.catalog.match.ttl_s,
                     now=now,
-                    stamp=fill.stamp,
+                    stamp=plan.stamp(target),
                 )
             except UncacheableError as error:
                 if self._skipped is None:
@@ -392,25 +390,25 @@ class Warmer:
                 self._skipped(plan.user, error)
             else:
                 batch += commands_of_one
-                sent.append(fill)
+                sent.append(plan)
                 lengths.append(len(commands_of_one))
         replies = iter((yield from self._written(batch, sent, counts)))
-        for fill, length in zip(sent, lengths, strict=True):
+        for plan, length in zip(sent, lengths, strict=True):
             own = list(islice(replies, length))
             if not own:
                 return
             accepted, reads = layout.written(own)
             self._read(counts, reads)
             if accepted:
-                counts.computed += len(fill.scores)
+                counts.computed += len(plan.scores)
             else:
-                counts.refused += len(fill.scores)
+                counts.refused += len(plan.scores)
 
-    def _written(self, batch: Sequence[Command], fills: Sequence[_Fill], counts: WarmingCounts) -> Flow[list[Reply]]:
+    def _written(self, batch: Sequence[Command], plans: Sequence[_Plan], counts: WarmingCounts) -> Flow[list[Reply]]:
         """The replies; none where the server did not answer."""
         replies: list[Reply] | Unavailable = yield Send(tuple(batch))
-        self._flows.forget_near(keys.match(fill.plan.user) for fill in fills)
+        self._flows.forget_near(keys.match(plan.user) for plan in plans)
         if isinstance(replies, Unavailable):
-            counts.users_unanswered += len(fills)
+            counts.users_unanswered += len(plans)
             return []
         return replies

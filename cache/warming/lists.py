@@ -16,9 +16,9 @@ _HEAD: Final = struct.Struct(">8sH")
 _ITEM: Final = struct.Struct(f">Q{codec.GENERATION_BYTES}s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """The list that a run warms: its version, and its jobs with their generations."""
+    """The list that a run warms: its version, and its jobs with their generations. Each run has its own."""
 
     version: bytes
     generations: dict[int, bytes]

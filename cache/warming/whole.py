@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 from cache import codec, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from cache.codec import Json
+    from cache.warming.lists import Target
 
 _PACKED_HASH: Final = b"\x10"
 _VERSION: Final = b"\x0a\x00"
@@ -43,23 +44,17 @@ _INTEGER_13_BITS: Final = 0xC0
 _INTEGERS: Final = ((0xF1, 2), (0xF2, 3), (0xF3, 4), (0xF4, 8))  # by their bytes
 
 
-def dump(
-    scores: Mapping[int, Mapping[str, Json]],
-    job_generations: Mapping[int, bytes],
-    deadline: int,
-    others: Mapping[bytes, bytes],
-) -> bytes | None:
-    """The hash of these scores, each as `codec.encode_score` has it, and of other fields with their values.
+def dump(scores: Collection[Mapping[str, Json]], blank: Blank, others: Mapping[bytes, bytes]) -> bytes | None:
+    """The hash of the blank's scores, each as `codec.encode_score` has it, and of other fields with their values.
 
     None where not all scores take the packed format, another value is longer than 63 bytes, or the extra `warming` is
     not installed.
     """
     if _crc64 is None or max(map(len, others.values()), default=0) > _LONGEST:
         return None
-    columns = codec.packed_columns(scores.values())
+    columns = codec.packed_columns(scores)
     if columns is None:
         return None
-    blank = _blank(tuple(scores), tuple(map(job_generations.__getitem__, scores)), deadline)
     entries = b"".join((*map(_entry, chain.from_iterable(others.items())), blank.filled(columns)))
     size = _LISTPACK_HEAD.size + len(entries) + len(_LISTPACK_END)
     head = _PACKED_HASH + _SIZE.pack(_32_BITS, size) + _LISTPACK_HEAD.pack(size, 2 * (len(scores) + len(others)))
@@ -67,14 +62,17 @@ def dump(
     return content + _CHECKSUM.pack(_crc64(content))
 
 
-class _Blank:
+class Blank:
     """The entries of some jobs' scores, without what differs from user to user: that is put in by columns."""
 
-    def __init__(self, jobs: Sequence[int], generations: Sequence[bytes], deadline: int) -> None:
+    def __init__(self, jobs: Sequence[int], job_generations: Mapping[int, bytes], deadline: int) -> None:
+        """`deadline` is that of all the scores."""
+        names = keys.score_fields(jobs)
+        self.fields: Final = frozenset(names)
         value_head = bytes([_STRING | codec.PACKED_BYTES])
         heads = [
-            _entry(keys.score_field(job)) + value_head + codec.packed_head(deadline, generation)
-            for job, generation in zip(jobs, generations, strict=True)
+            _entry(name) + value_head + codec.packed_head(deadline, job_generations[job])
+            for job, name in zip(jobs, names, strict=True)
         ]
         end = bytes(codec.PACKED_BYTES - codec.PACKED_HEAD_BYTES) + bytes([codec.PACKED_BYTES + 1])
         self._entries = b"".join(head + end for head in heads)
@@ -97,9 +95,9 @@ class _Blank:
 
 
 @lru_cache(maxsize=64)
-def _blank(jobs: tuple[int, ...], generations: tuple[bytes, ...], deadline: int) -> _Blank:
-    """A list of jobs is packed for each of its users."""
-    return _Blank(jobs, generations, deadline)
+def blank(target: Target, jobs: tuple[int, ...], deadline: int) -> Blank:
+    """A `Blank` of the target's generations. A list of jobs is packed for each of its users."""
+    return Blank(jobs, target.generations, deadline)
 
 
 def _entry(content: bytes) -> bytes:

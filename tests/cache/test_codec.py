@@ -105,6 +105,19 @@ def test_scores_decoded_together_are_those_that_are_good_one_by_one(
     assert together == ([each[2] for each in decoded if each] if all(is_good) else None)
 
 
+@pytest.mark.parametrize(
+    ("others", "is_useful"),
+    [
+        ([], []),
+        ([codec.encode_score({"score": 1}, 7, GENERATION), b"\x05 of a later release", b"x"], [False, True, True]),
+    ],
+)
+def test_only_scores_whose_deadline_has_come_are_of_no_more_use(others: list[bytes], is_useful: list[bool]) -> None:
+    packed = [codec.encode_score(PACKED, deadline, GENERATION) for deadline in (7, 8)]
+
+    assert codec.not_expired([*packed, *others], 7) == [False, True, *is_useful]
+
+
 def unusual(score: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
     """The score with another value in one field, or without that field."""
     return {name: other for name, other in (score | {field: value}).items() if other is not ...}

@@ -52,7 +52,7 @@ def test_the_server_has_the_same_bytes(connection: redis.Redis, jobs: list[int],
     generations = {job: b"%05d" % number for number, job in enumerate(jobs)}
     scores: dict[int, dict[str, Any]] = {job: RECORD | {"score": job % 10_001 / 100, "at": job % 2**32} for job in jobs}
 
-    content = whole.dump(scores, generations, DEADLINE, others)
+    content = whole.dump(scores.values(), whole.Blank(jobs, generations, DEADLINE), others)
 
     assert content is not None
     connection.delete("restored", "set")
@@ -64,7 +64,7 @@ def test_the_server_has_the_same_bytes(connection: redis.Redis, jobs: list[int],
 
 
 def test_what_is_sent_is_as_before() -> None:
-    content = whole.dump({100_000: RECORD}, {100_000: b"01234"}, DEADLINE, {b"g": b"abcde", b"w": b"x"})
+    content = whole.dump([RECORD], whole.Blank([100_000], {100_000: b"01234"}, DEADLINE), {b"g": b"abcde", b"w": b"x"})
 
     assert content is not None
     assert content.hex() == GOLDEN
@@ -74,10 +74,10 @@ def test_what_is_sent_is_as_before() -> None:
     ("score", "other"), [({"text": "of another shape"}, b""), (RECORD | {"score": 87}, b""), (RECORD, b"x" * 64)]
 )
 def test_what_does_not_fit_is_left_to_the_server(score: dict[str, Any], other: bytes) -> None:
-    assert whole.dump({7: score}, {7: b"01234"}, DEADLINE, {b"w": other}) is None
+    assert whole.dump([score], whole.Blank([7], {7: b"01234"}, DEADLINE), {b"w": other}) is None
 
 
 def test_without_the_extra_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "_crc64", None)
 
-    assert whole.dump({7: RECORD}, {7: b"01234"}, DEADLINE, {}) is None
+    assert whole.dump([RECORD], whole.Blank([7], {7: b"01234"}, DEADLINE), {}) is None
