@@ -1,4 +1,4 @@
-"""One run in several processes, each with a server of its own: half the time on two processors.
+"""One run in several processes, each with a server of its own: half the time on two processors, a quarter on four.
 
 Each process follows the whole behaviour and drives its share of it, so that every lookup finds what it would find in
 one process, and the hits are the same. The generations of all jobs lie on each server; their memory is counted once.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import signal
-from typing import TYPE_CHECKING, Any, Protocol
+import sys
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loadtest.errors import LoadTestError
 from loadtest.result import Memory
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
     from loadtest.result import Result
 
     Progress = Callable[[str, float], None]
+
+
+# Each follows the whole behaviour and has a server beside it: more would gain little.
+_AT_MOST: Final = 8
+
+
+def processors() -> int:
+    """How many processes are worth it: one for each processor that this one may use."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(usable, _AT_MOST)
 
 
 class Run(Protocol):
@@ -42,7 +54,7 @@ class _Part:
     bookkeeping_reads: int
 
 
-def run(part: Run, *, processes: int = 2, progress: Progress = lambda _what, _share: None) -> Result:
+def run(part: Run, *, processes: int, progress: Progress = lambda _what, _share: None) -> Result:
     """All shares of a run. The time and the progress are those of the first process, which is this one."""
     context = multiprocessing.get_context("spawn")
     others: list[tuple[Any, Connection]] = []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import accesslog, faults, loglines, replay, report, terminal
+from loadtest import accesslog, faults, loglines, parallel, replay, report, terminal
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from loadtest.errors import ExitCode
 
-_PROCESSES: Final = 2
+_PROCESSES: Final = 2  # each reads the whole file
 # A file of fewer, compressed or not, is replayed before a second process would pay.
 _MANY_BYTES: Final = 1_000_000
 
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _processes_for(file: Path) -> int:
     is_large = file.is_file() and file.stat().st_size >= _MANY_BYTES
-    return _PROCESSES if is_large and (os.cpu_count() or 1) >= _PROCESSES else 1
+    return min(parallel.processors(), _PROCESSES) if is_large else 1
 
 
 def _columns(text: str) -> dict[str, str]:

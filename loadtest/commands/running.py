@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -18,17 +17,15 @@ if TYPE_CHECKING:
     from loadtest.result import Result
     from loadtest.scenarios import Scenario
 
-# A run of fewer is over before a second process would pay.
-_MANY_USERS: Final = 2_000
-_PROCESSES: Final = 2
+# A run of fewer is over before another process would pay.
+_USERS_OF_A_PROCESS: Final = 1_000
 
 
 def whole(scenario: Scenario, seed: int, layout: str, progress: Callable[[str, float], None]) -> Result:
-    """All days of a scenario without faults, in two processes where that is faster."""
+    """All days of a scenario without faults, in several processes where that is faster."""
     run = partial(virtual.run, scenario, seed=seed, layout=layout)
-    if scenario.users < _MANY_USERS or (os.cpu_count() or 1) < _PROCESSES:
-        return run(progress=progress)
-    return parallel.run(run, processes=_PROCESSES, progress=progress)
+    processes = min(parallel.processors(), scenario.users // _USERS_OF_A_PROCESS)
+    return parallel.run(run, processes=processes, progress=progress) if processes > 1 else run(progress=progress)
 
 
 def finish(options: argparse.Namespace, result: Result) -> ExitCode:
