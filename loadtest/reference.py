@@ -1,12 +1,13 @@
 """What the library's batches are worth: keys a second through it, beside single GETs over raw sockets.
 
 The yardstick is a driver without a client library: fifty connections, each with one GET under way, replies not even
-parsed; on a cluster they are spread over its primaries, each asked for a key of its own. Both run in turns in one
-process against the same server, so that the machine's moods hit both.
+parsed; on a cluster they are spread over its primaries, each asked for a key of its own. The library has fifty callers
+too, as asyncio tasks. Both run in turns in one process against the same server, so that the machine's moods hit both.
 """
 
 from __future__ import annotations
 
+import asyncio
 import selectors
 import socket
 import statistics
@@ -18,14 +19,12 @@ from urllib.parse import urlparse
 
 import hiredis
 
-from cache import CacheService
+from cache import AsyncCacheService, CacheService
 from cache.keys import ijp
 from loadtest.errors import LoadTestError, ScenarioError
 from loadtest.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cache.slots import Address
 
 CONNECTIONS: Final = 50
@@ -75,7 +74,7 @@ def compare(url: str, *, round_s: float = 1.0) -> Comparison:
         raw, library = [], []
         for _ in range(_ROUNDS):
             raw.append(_raw_gets(gets, round_s))
-            library.append(_lists(service, range(_FIRST_USER, _FIRST_USER + _USERS), round_s))
+            library.append(asyncio.run(_lists(url, round_s, cluster=server.is_cluster)))
     except OSError as error:
         raise LoadTestError(f"{server.name} went away: {error.strerror or error}.") from None
     finally:
@@ -95,15 +94,25 @@ def _fill(service: CacheService, server: Server, alone: Address) -> dict[Address
     return gets
 
 
-def _lists(service: CacheService, users: Sequence[int], round_s: float) -> float:
-    """Keys a second, list after list, every one decoded."""
-    ends = time.perf_counter() + round_s
+async def _lists(url: str, round_s: float, *, cluster: bool) -> float:
+    """Keys a second, list after list by each caller, every one decoded."""
+    service = AsyncCacheService.from_url(url, cluster=cluster)
+    began = time.perf_counter()
     done = 0
-    while time.perf_counter() < ends:
-        for user in users:
-            service.match_scores(user, range(BATCH), lambda jobs: dict.fromkeys(jobs, _SCORE))
-        done += len(users) * BATCH
-    return done / (time.perf_counter() - ends + round_s)
+
+    async def read() -> None:
+        nonlocal done
+        for user in cycle(range(_FIRST_USER, _FIRST_USER + _USERS)):
+            if time.perf_counter() > began + round_s:
+                return
+            found = await service.get_match_scores(user, range(BATCH))
+            done += len(found)
+
+    try:
+        await asyncio.gather(*(read() for _ in range(CONNECTIONS)))
+        return done / (time.perf_counter() - began)
+    finally:
+        await service.close()
 
 
 def _raw_gets(keys: dict[Address, str], round_s: float) -> float:
