@@ -6,6 +6,7 @@ master, which ends the test at the first step that is not reached.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from loadtest.result import versions
 from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
+_PAUSE_S = 1.0
 # Workers report every three seconds, and begin later than the master: they have to connect first.
 _REPORTS_AT_MOST_S = 30.0
 
@@ -85,26 +87,33 @@ def _begin(environment: Any, **_: Any) -> None:
         _connect(environment)
     _run.processes = processes = Processes(environment)
     _run.mix = Mix(_run.live.scenario, _run.live.people, options.seed + processes.number)
+    gc.freeze()  # else the collector walks all people again and again, 30 ms each time, which would count as latency
     # One that joins late does nothing: the others have the whole load already.
     rates = [rate / processes.count for rate in _rates(options)] if processes.number < processes.count else []
     # Every process counts from here: a master's start reaches its workers within milliseconds.
-    _run.schedule = Schedule(rates, options.step_seconds, monotonic() + 1.0)
+    _run.schedule = Schedule(rates, options.step_seconds, monotonic() + 1.0, _PAUSE_S)
     if not isinstance(runner, MasterRunner):
-        gevent.spawn(_watch_this_process, options.step_seconds)
+        gevent.spawn(_watch_this_process)
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(_watch_steps, environment)
 
 
-def _watch_this_process(step_s: float) -> None:
+def _sleep_until(at: float) -> None:
+    gevent.sleep(max(0.0, at - monotonic()))
+
+
+def _watch_this_process() -> None:
     """Notes at the end of each step what this process did in it."""
     live, schedule, tally = _run.live, _run.schedule, _run.tally
     catalog = live.scenario.catalog
-    gevent.sleep(max(0.0, schedule.began - monotonic()))
-    cpu_s, unanswered, hits = process_time(), 0, hits_of({}, catalog)
+    unanswered, hits = 0, hits_of({}, catalog)
     for number in range(len(schedule.rates)):
-        gevent.sleep(max(0.0, schedule.began + (number + 1) * step_s - monotonic()))
-        cpu_s_before, unanswered_before, hits_before = cpu_s, unanswered, hits
-        cpu_s, unanswered, hits = process_time(), live.unanswered(), hits_of(live.counts(), catalog)
+        _sleep_until(schedule.begin_of(number))
+        cpu_s_before = process_time()
+        _sleep_until(schedule.end_of(number))
+        cpu_s = process_time()
+        unanswered_before, hits_before = unanswered, hits
+        unanswered, hits = live.unanswered(), hits_of(live.counts(), catalog)
         tally.hits[number] = {
             name: (hits[name][0] - hits_before[name][0], hits[name][1] - hits_before[name][1]) for name in hits
         }
@@ -116,10 +125,10 @@ def _watch_steps(environment: Any) -> None:
     """Judges each step at its end; the first that is not reached is the last."""
     options, schedule = environment.parsed_options, _run.schedule
     server = _run.live.server
-    gevent.sleep(max(0.0, schedule.began - monotonic()))
+    _sleep_until(schedule.began)
     before = server.cpu_s()
     for number, asked in enumerate(_rates(options)):
-        gevent.sleep(max(0.0, schedule.began + (number + 1) * options.step_seconds - monotonic()))
+        _sleep_until(schedule.end_of(number))
         after = server.cpu_s()
         # A node that is new in this step, or was restarted, has no share of it.
         used = {
@@ -223,7 +232,7 @@ class Connection(User):
         if due is None:
             raise StopUser
         step, at = due
-        gevent.sleep(max(0.0, at - monotonic()))
+        _sleep_until(at)
         call = _run.mix.next()
         sent = perf_counter()
         _run.live.call(call)

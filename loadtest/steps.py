@@ -52,27 +52,35 @@ def added(some: Hits, others: Hits) -> Hits:
 
 @dataclass(slots=True)
 class Schedule:
-    """One process's part of the steps: `rates` are operations per second of this process, one step after another."""
+    """One process's part of the steps: `rates` are operations per second of this process, one step after another.
+
+    Between two steps nothing is due for `pause_s`: what judges a step takes a tenth of a second, which is not to be
+    counted as latency of the next.
+    """
 
     rates: list[float]
     step_s: float
     began: float
+    pause_s: float
     _step: int = 0
     _slot: int = 0
+
+    def begin_of(self, step: int) -> float:
+        return self.began + step * (self.step_s + self.pause_s)
+
+    def end_of(self, step: int) -> float:
+        return self.begin_of(step) + self.step_s
 
     def next_due(self, now: float) -> tuple[int, float] | None:
         """(step, time at which the next operation is due); None behind the last step.
 
         What a step could not begin before its end is left out: it is missing from the step's achieved rate.
         """
-        now_step = max(0, int((now - self.began) / self.step_s))
-        if now_step > self._step:
-            self._step, self._slot = now_step, 0
         while self._step < len(self.rates):
-            due = self._slot / self.rates[self._step]
-            if due < self.step_s:
+            due, end = self.begin_of(self._step) + self._slot / self.rates[self._step], self.end_of(self._step)
+            if due < end and now < end:
                 self._slot += 1
-                return self._step, self.began + self._step * self.step_s + due
+                return self._step, due
             self._step, self._slot = self._step + 1, 0
         return None
 

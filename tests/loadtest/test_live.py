@@ -49,18 +49,19 @@ def test_the_stationary_state_is_whole_though_the_server_was_busy(deadline_s: fl
 
 
 def test_operations_are_due_at_fixed_times() -> None:
-    schedule = Schedule([2.0, 4.0], step_s=1.0, began=100.0)
+    schedule = Schedule([2.0, 4.0], step_s=1.0, began=100.0, pause_s=0.5)
 
     due = [schedule.next_due(99.0) for _ in range(7)]
 
-    assert due == [(0, 100.0), (0, 100.5), (1, 101.0), (1, 101.25), (1, 101.5), (1, 101.75), None]
+    assert due == [(0, 100.0), (0, 100.5), (1, 101.5), (1, 101.75), (1, 102.0), (1, 102.25), None]
 
 
 def test_what_a_step_could_not_begin_is_left_out() -> None:
-    schedule = Schedule([1_000.0, 2.0], step_s=1.0, began=0.0)
+    schedule = Schedule([1_000.0, 2.0], step_s=1.0, began=0.0, pause_s=0.5)
     schedule.next_due(0.0)
 
-    assert schedule.next_due(1.2) == (1, 1.0)
+    assert schedule.next_due(1.2) == (1, 1.5)
+    assert schedule.next_due(1.9) == (1, 2.0)
 
 
 def tally_of(latencies_us: dict[str, list[int]]) -> Tally:
