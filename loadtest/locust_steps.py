@@ -54,7 +54,7 @@ leave_on_interrupt()
 def _options(parser: Any) -> None:
     add_options(parser)
     add = parser.add_argument
-    add("--steps", default="200,400,800,1600,3200", help="operations a second, step after step")
+    add("--steps", default="200,400,800,1600,3200,6400,12800", help="operations a second, by steps")
     add("--step-seconds", type=float, default=15.0)
     add("--limit-ms", type=float, default=50.0, help="p99 from the due time that ends the test")
     add("--pool", type=int, default=50, help="connections of the library in each process, on a cluster to each node")

@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
     common.scenario(parser, with_users=False)
     common.layout(parser)
-    add("--steps", default="200,400,800,1600,3200", metavar="RATES", help="operations a second, step after step")
+    add("--steps", default="200,400,800,1600,3200,6400,12800", metavar="RATES", help="operations a second, by steps")
     add("--step-seconds", type=float, default=15.0, metavar="S", help="length of each step (default: 15)")
     add("--limit-ms", type=float, default=50.0, metavar="MS", help="p99 that ends the test (default: 50)")
     add("--connections", type=int, default=50, help="operations at once, over all processes (default: 50)")
