@@ -27,8 +27,11 @@ PATIENCE_S: Final = 10.0
 
 
 def faketime_library() -> Path | None:
-    """The library that moves a server's clock; None where the wheel has no build that loads (macOS, arm64)."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    """The library that moves a server's clock; None where the wheel has no build that loads (macOS, arm64).
+
+    And where there is no shared memory to move it in, as in some containers.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64" or not os.access(_SHARED_MEMORY, os.W_OK):
         return None
     import libfaketime
 
@@ -47,7 +50,10 @@ class SharedClock:
     def __init__(self, start_s: int) -> None:
         library = faketime_library()
         if library is None:
-            raise LocalError(f"no clock to move on {sys.platform} {platform.machine()}; movable_clock must be False.")
+            raise LocalError(
+                f"no clock to move on {sys.platform} {platform.machine()}, or no shared memory in {_SHARED_MEMORY}; "
+                "movable_clock must be False."
+            )
         name = f"valkey-clock-{secrets.token_hex(8)}"
         self.environment = {"LD_PRELOAD": str(library), "FAKETIME": _START, "FAKETIME_SHARED": f"/{name} /{name}"}
         self.files = (_SHARED_MEMORY / name, _SHARED_MEMORY / f"sem.{name}")
