@@ -172,7 +172,7 @@ class ScoreFlows(Base):
                 others, read = set(replies[len(ensure)]), replies[len(ensure) + 1 :]
                 self.stats.bookkept(len(ensure) + len(read) + self.layout.data_reads(len(missing)))
                 seen, scores = scores, self.layout.parse(missing, read, self.clock.now())
-                if ensure:
+                if ensure and scores.misses:
                     _complete(scores, seen, missing, replies[: len(ensure)])
                 filled |= scores.found
                 mine = [field for field in fields if field not in others]
