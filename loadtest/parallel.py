@@ -6,11 +6,13 @@ one process, and the hits are the same. The generations of all jobs lie on each 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loadtest.errors import LoadTestError
@@ -30,11 +32,15 @@ if TYPE_CHECKING:
 
 # Each follows the whole behaviour and has a server beside it: more would gain little.
 _AT_MOST: Final = 8
+_CONTAINER_BOUND: Final = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, of so many
 
 
 def processors() -> int:
-    """How many processes are worth it: one for each processor that this one may use."""
+    """How many processes are worth it: one for each processor that this one may use, a container's bounds included."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a bound ("max")
+        quota, period = map(int, _CONTAINER_BOUND.read_text().split())
+        usable = min(usable, max(1, quota // period))
     return min(usable, _AT_MOST)
 
 

@@ -54,8 +54,8 @@ def added(some: Hits, others: Hits) -> Hits:
 class Schedule:
     """One process's part of the steps: `rates` are operations per second of this process, one step after another.
 
-    Between two steps nothing is due for `pause_s`: what judges a step takes a tenth of a second, which is not to be
-    counted as latency of the next.
+    Between two steps nothing is due for `pause_s`: a process that judges the steps as well takes a tenth of a second
+    for one, which is not to be counted as latency of the next.
     """
 
     rates: list[float]

@@ -70,10 +70,13 @@ class SharedClock:
 
     def move(self, epoch_s: float) -> None:
         """Every reading from now on shows this time. Raises LocalError if the process does not let go of its clock."""
+        readings = int(epoch_s * _SECOND_NS)
         if self._try_wait(self._semaphore):
             self._wait()
-        self._readings[0] = int(epoch_s * _SECOND_NS)
-        self._post(self._semaphore)
+        try:
+            self._readings[0] = readings
+        finally:  # else the server would wait for its clock for ever
+            self._post(self._semaphore)
 
     def unlink(self) -> None:
         """Removes the names: whoever has the clock keeps it, nobody else gets it. Safe to call twice."""

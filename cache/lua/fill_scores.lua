@@ -1,6 +1,6 @@
 -- Writes scores into a user's hash, unless the user was invalidated since the generation was read: then the
 -- hash, and the generation in it, are gone or new. Closes the race of an invalidation with a compute in flight.
--- What a newer release wrote stays as it is: its formats are 5 to 31, the first byte of a score.
+-- What a newer release wrote stays as it is: the first byte of a score is its format.
 -- A write of at least a quarter of the hash also drops what has expired, so that dead scores do not pile up in
 -- a hash whose TTL every write renews; past the limit the scores that expire first go. Both before the new ones come:
 -- a hash that was once over the server's own limit stays unpacked.
@@ -10,6 +10,7 @@
 -- Reply: 0 refused (after two reads of the hash), else written after that many reads of it.
 local key = KEYS[1]
 local limit = tonumber(ARGV[4])
+local NEWER_FROM, NEWER_TO = 5, 31
 -- Scores have numbers as fields; what the library notes beside them starts with a letter.
 local is_score = tonumber
 
@@ -22,7 +23,7 @@ local function tidy(names, size)
   for i = 1, #entries, 2 do
     local name = entries[i]
     local format, b1, b2, b3, b4 = string.byte(entries[i + 1], 1, 5)
-    if format and format > 4 and format < 32 and is_score(name) then
+    if format and format >= NEWER_FROM and format <= NEWER_TO and is_score(name) then
       newer[name] = true
       if not is_written[name] then room = room - 1 end
     elseif not is_written[name] then
@@ -56,7 +57,7 @@ local reads, newer = 2, {}
 if is_small then
   for i = 1, count do
     local format = found[i + 1] and string.byte(found[i + 1])
-    if format and format > 4 and format < 32 and is_score(names[i]) then newer[names[i]] = true end
+    if format and format >= NEWER_FROM and format <= NEWER_TO and is_score(names[i]) then newer[names[i]] = true end
   end
 elseif size > 1 then
   reads, newer = 3, tidy(names, size)

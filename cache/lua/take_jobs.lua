@@ -1,5 +1,5 @@
--- Takes the leases of a user's jobs that nobody holds, and keeps those that the caller holds already. One hash holds
--- them all, by job; each has its own end, so that a holder that dies frees its jobs while another one lives on.
+-- Takes the leases of a user's jobs that nobody holds. One hash holds them all, by job; each has its own end, so that
+-- a holder that dies frees its jobs while another one lives on.
 -- KEYS[1] lock:{match:<user>}   ARGV[1] token  ARGV[2] life in ms  ARGV[3..] jobs
 -- Reply: the jobs that another holds; the others are the caller's.
 local token = ARGV[1]
@@ -13,10 +13,9 @@ if leases.err then  -- a key of another type is replaced
 end
 local is_held = {}
 for i = 1, #leases, 2 do
-  local holder = string.sub(leases[i + 1], 1, #token)
   local until_ms = tonumber(string.sub(leases[i + 1], #token + 1)) or 0
   -- Foreign bytes, and what ends later than a lease can, are nobody's lease.
-  is_held[leases[i]] = holder ~= token and until_ms > now and until_ms <= latest
+  is_held[leases[i]] = until_ms > now and until_ms <= latest
 end
 
 local others, words, lease = {}, {}, token .. string.format('%.0f', latest)

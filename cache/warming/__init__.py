@@ -331,7 +331,8 @@ class Warmer:
     def _fill(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[None]:
         self._flows.will_compute_scores(*(plan.user for plan in plans))
         computed: Mapping[int, Mapping[int, Mapping[str, Json]]] = yield Compute(
-            ({plan.user: plan.jobs for plan in plans if plan.jobs},)
+            # Lists of the caller's own: whatever becomes of them, these say what was to be computed.
+            ({plan.user: plan.jobs[:] for plan in plans if plan.jobs},)
         )
         for plan in plans:
             given: Mapping[int, Mapping[str, Json]] = computed.get(plan.user, {})

@@ -47,10 +47,10 @@ _INTEGERS: Final = ((0xF1, 2), (0xF2, 3), (0xF3, 4), (0xF4, 8))  # by their byte
 def dump(scores: Collection[Mapping[str, Json]], blank: Blank, others: Mapping[bytes, bytes]) -> bytes | None:
     """The hash of the blank's scores, each as `codec.encode_score` has it, and of other fields with their values.
 
-    None where not all scores take the packed format, another value is longer than 63 bytes, or the extra `warming` is
-    not installed.
+    None where not all scores take the packed format, another field or value is longer than 63 bytes, or the extra
+    `warming` is not installed.
     """
-    if _crc64 is None or max(map(len, others.values()), default=0) > _LONGEST:
+    if _crc64 is None or max(map(len, chain.from_iterable(others.items())), default=0) > _LONGEST:
         return None
     columns = codec.packed_columns(scores)
     if columns is None:

@@ -248,6 +248,26 @@ def test_foreign_bytes_in_place_of_a_generation_are_replaced(
     assert len(generation or b"") == GENERATION_BYTES
 
 
+@pytest.mark.parametrize("cache", ["hash"], indirect=True)
+def test_a_foreign_field_of_any_length_stays(cache: CacheService, client: redis.Redis) -> None:
+    cache.set_match_score(2, 1_000, {"score": 4})
+    client.hset("match:2", "x" * 64, "foreign")
+
+    assert run(cache, Warmer(cache.flows)).computed == 300
+    assert client.hget("match:2", "x" * 64) == b"foreign"
+
+
+def test_a_compute_that_uses_up_its_lists_leaves_no_stamp_of_complete_scores(cache: CacheService) -> None:
+    def use_up(wanted: dict[int, list[int]]) -> dict[int, dict[int, dict[str, Any]]]:
+        for jobs in wanted.values():
+            jobs.clear()
+        return {}
+
+    assert Warmer(cache.flows).run(cache, USERS, JOBS, use_up).computed == 0
+
+    assert run(cache, Warmer(cache.flows)).computed == 300
+
+
 def test_a_user_whose_scores_cannot_be_cached_is_skipped(cache: CacheService) -> None:
     skipped: list[int] = []
     warmer = Warmer(cache.flows, skipped=lambda user, _error: skipped.append(user))

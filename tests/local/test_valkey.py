@@ -148,6 +148,18 @@ def test_nothing_is_left_in_shared_memory_by_a_server_that_does_not_start(monkey
     assert not [file for file in clocks[0].files if file.exists()]
 
 
+@pytest.mark.usefixtures("_movable")
+def test_nothing_is_left_by_a_machine_that_starts_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clocks = _note_clocks(monkeypatch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError), Valkey(movable_clock=True):
+        pass
+
+    assert not [file for file in clocks[0].files if file.exists()]
+    assert not list(tmp_path.iterdir())
+
+
 def _note_clocks(monkeypatch: pytest.MonkeyPatch) -> list[SharedClock]:
     clocks: list[SharedClock] = []
 
@@ -182,6 +194,15 @@ def test_nothing_is_left_in_shared_memory_by_a_parent_that_is_killed_while_the_s
     assert len(files) == 2
     while any(file.exists() for file in files):  # the guard removes them a moment later; the test's time limit ends it
         time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("_movable")
+def test_a_time_that_no_clock_shows_does_not_stop_the_clock(client: redis.Redis, clock: ManualClock) -> None:
+    with pytest.raises(ValueError, match="format 'q'"):
+        clock._server.set_time(10**12)
+
+    clock.advance(1)
+    assert client.time() == (START + 1, 0)
 
 
 @pytest.mark.usefixtures("_movable")
