@@ -116,8 +116,7 @@ def _judge_all(
     if are_judged and not scores.misses:
         return
     scores.user_generation = _generation(scores.user_generation)
-    checked = generations if _are_generations(generations) else map(_generation, generations)
-    scores.job_generations = dict(zip(job_ids, checked, strict=True))
+    scores.job_generations = _by_job(job_ids, generations)
     if are_judged:
         return
     for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
@@ -187,9 +186,10 @@ def _generation(raw: bytes | None) -> bytes | None:
     return raw if raw is not None and len(raw) == codec.GENERATION_BYTES else None
 
 
-def _are_generations(found: list[bytes | None]) -> bool:
-    """Whether all that are there are."""
-    return {*map(len, filter(None, found))} <= {codec.GENERATION_BYTES} and b"" not in found
+def _by_job(job_ids: Sequence[int], generations: list[bytes | None]) -> dict[int, bytes | None]:
+    """`_generation` of each. As a rule all are, which is seen at once."""
+    are_all = {*map(len, filter(None, generations))} <= {codec.GENERATION_BYTES} and b"" not in generations
+    return dict(zip(job_ids, generations if are_all else map(_generation, generations), strict=True))
 
 
 def as_dict(hgetall: Reply) -> dict[bytes, bytes]:
@@ -302,8 +302,7 @@ class KeysLayout:
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
         values, user_generation, generations = replies[0], _generation(replies[1]), _each(replies[2], len(job_ids))
-        job_generations = {job_id: _generation(each) for job_id, each in zip(job_ids, generations, strict=True)}
-        scores = Scores({}, user_generation, job_generations, stored=values)
+        scores = Scores({}, user_generation, stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
                 _miss(scores, stats.ABSENT)
@@ -314,6 +313,8 @@ class KeysLayout:
                 _miss(scores, stats.INVALIDATED)
             else:
                 _judge(scores, job_id, raw[: -len(user_generation)], generation, now)
+        if scores.misses:
+            scores.job_generations = _by_job(job_ids, generations)
         return scores
 
     def write(

@@ -72,8 +72,22 @@ def test_three_processes_give_the_hits_of_one(result: Result) -> None:
     assert (together.counts.visits == result.counts.visits).all()
     assert together.activity == result.activity
     assert together.stats.data_reads == result.stats.data_reads
-    # Three servers have thrice what a server needs besides the data: buffers, scripts.
-    assert together.memory[-1].used_bytes == pytest.approx(result.memory[-1].used_bytes, abs=3_000_000)
+    # Each server has what it needs besides the data: buffers, scripts.
+    assert together.memory[-1].used_bytes == pytest.approx(result.memory[-1].used_bytes, abs=1_500_000)
+
+
+@pytest.mark.parametrize(
+    ("bound", "processes"), [("100000 100000\n", 1), ("50000 100000\n", 1), ("max 100000\n", None)]
+)
+def test_a_container_s_bound_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bound: str, processes: int | None
+) -> None:
+    monkeypatch.setattr("loadtest.parallel._CONTAINER_BOUND", tmp_path / "missing")
+    without = parallel.processors()
+    (tmp_path / "cpu.max").write_text(bound)
+    monkeypatch.setattr("loadtest.parallel._CONTAINER_BOUND", tmp_path / "cpu.max")
+
+    assert parallel.processors() == (processes or without)
 
 
 def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
