@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import botocore.session
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -18,13 +18,17 @@ from infra.stack_file import PLACEHOLDER
 from infra.windows import DailyWindow, WeeklyWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection
 
     from cache.catalog import CacheType
 
 STACK_KEY: Final = "pulumi:stack"
 # "Drops by more than 10 %", read as points of hit rate below the target.
 FLOOR_POINTS: Final = 10
+# Those of a month and more that CloudWatch's log groups take.
+_RETENTION_DAYS: Final = (30, 60, 90, 180, 365, 400, 731)
+
+T = TypeVar("T", str, int)
 
 
 def _matching(pattern: str, example: str) -> Any:
@@ -48,10 +52,10 @@ _ORIGIN: Final = _matching(
 )
 
 
-def _known(table: Mapping[str, object]) -> Callable[[str], str]:
-    def check(value: str) -> str:
+def _known(table: Collection[T]) -> Callable[[T], T]:
+    def check(value: T) -> T:
         if value not in table:
-            raise ValueError(f"it is unknown; known are {', '.join(table)}")
+            raise ValueError(f"it is unknown; known are {', '.join(map(str, table))}")
         return value
 
     return check
@@ -179,7 +183,8 @@ class Settings(BaseModel):
     hit_rate_floors: dict[str, float] = Field(default_factory=dict)
     memory_alarm_percent: float = Field(default=80, gt=0, le=100)
     connections_alarm: int = Field(default=2_000, ge=1, le=65_000)
-    log_retention_days: Literal[30, 60, 90, 180, 365, 400, 731] = 365
+    # Not a Literal, to which pydantic converts nothing: from Pulumi each value comes as a string.
+    log_retention_days: Annotated[int, AfterValidator(_known(_RETENTION_DAYS))] = 365
 
     protect_data: bool = True
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra import settings
+from infra.fields import STACK_KEY
 from infra.settings import SettingsError
 from tests.infra import stack
 
@@ -81,6 +82,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ),
         ({"hitRateFloors": {"match": 101}}, "over 0 and under the target, 80"),
         ({"memoryAlarmPercent": "120"}, "memoryAlarmPercent is '120'"),
+        ({"logRetentionDays": "366"}, "logRetentionDays is '366': it is unknown; known are 30, 60, 90, 180, 365"),
         ({"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x"}, "come together"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "FLUSHALL would empty the cache of prod"),
@@ -271,6 +273,19 @@ def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path) -> No
 
     with pytest.raises(SettingsError, match="cacheNodes is encrypted, which only an alarm's endpoint may be"):
         settings.from_file(file)
+
+
+@pytest.mark.parametrize("name", stack.STACKS)
+def test_every_setting_can_be_set(name: str) -> None:
+    """Pulumi hands all of them over as strings. What a stack has anyway, written down, changes nothing."""
+    config = stack.configuration(name)
+    usual = settings.read(name, config)
+    others = {"cacheNodes"} if usual.cluster_mode else {"shards", "replicasPerShard"}
+    for key, value in json.loads(usual.model_dump_json(by_alias=True, exclude_none=True)).items():
+        if key not in {STACK_KEY, "aws:region", *others}:
+            written = value if isinstance(value, str) else json.dumps(value)
+
+            assert settings.read(name, config | {f"{settings.PROJECT}:{key}": written}) == usual, key
 
 
 def test_growing_prod_takes_one_setting() -> None:
