@@ -73,7 +73,8 @@ class Valkey(pulumi.ComponentResource):
                 ).items()
             ],
             tags=names.tags("cache"),
-            opts=child,
+            # The provider would delete first what has a name of ours, and ElastiCache keeps a group that is in use.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=False),
         )
         users = self._users(name, settings, child)
         logs = [self._log(name, kind, args, child) for kind in ("slow-log", "engine-log")]

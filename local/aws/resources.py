@@ -37,6 +37,13 @@ _PROVIDERS_OWN: Final = frozenset(
      "reservedConcurrentExecutions", "skipDestroy"}
 )  # fmt: skip
 
+# What AWS does not delete while a cache needs it: the operation that it refuses, and the cache's property.
+_NEEDED_AS: Final = {
+    "aws:ec2/securityGroup:SecurityGroup": ("DeleteSecurityGroup", "securityGroupIds"),
+    "aws:elasticache/parameterGroup:ParameterGroup": ("DeleteCacheParameterGroup", "parameterGroupName"),
+    "aws:elasticache/subnetGroup:SubnetGroup": ("DeleteCacheSubnetGroup", "subnetGroupName"),
+}
+
 
 class UnknownTypeError(LookupError):
     """A resource type that is not in the tables."""
@@ -95,10 +102,11 @@ class Resources:
         skipped = {path.split(".")[0].split("[")[0] for path in ignored}
         changed = tuple(key for key in sorted({*olds, *news} - skipped) if not _same(olds.get(key), news.get(key)))
         replaces = tuple(key for key in changed if key in {*TRANSLATIONS[type_].replacing(olds, news), "region"})
-        # As the real provider: where a name that it could have chosen stays, the old one goes first; so it does here
-        # with a fixed id, which stands for one that the provider chooses anew.
-        keeps_name = kind.name not in changed if kind.name else kind.id.isalpha()
-        return Difference(changed, replaces, bool(replaces) and keeps_name)
+        # As the real provider: with a name that it could have chosen and the program did, the old one goes first, even
+        # where the name changes (https://github.com/pulumi/pulumi/issues/6350); so it does here with a fixed id, which
+        # stands for one that the provider chooses anew.
+        is_named = kind.name is not None or kind.id.isalpha()
+        return Difference(changed, replaces, bool(replaces) and is_named)
 
     def unknown_outputs(self, type_: str) -> dict[str, Any]:
         """The outputs of a resource that is not made yet."""
@@ -198,10 +206,12 @@ class Resources:
 
     def delete(self, type_: str, id_: str, inputs: Inputs) -> None:
         """Removes it. One that is gone already is no error; raises RefusedError for one that a cache needs."""
-        if type_ == "aws:ec2/securityGroup:SecurityGroup":
+        if type_ in _NEEDED_AS:
+            operation, key = _NEEDED_AS[type_]
             for group in self.of(acts.REPLICATION_GROUP):
-                if id_ in group.inputs.get("securityGroupIds", ()):
-                    raise RefusedError(f"DeleteSecurityGroup: {id_} is used by {group.id} (DependencyViolation).")
+                used = group.inputs.get(key, ())
+                if id_ in (used if isinstance(used, list) else [used]):
+                    raise RefusedError(f"{operation}: {id_} is used by {group.id}.")
         self._remove(type_, id_, inputs)
 
     def _remove(self, type_: str, id_: str, inputs: Inputs) -> None:

@@ -106,7 +106,7 @@ def test_differences_are_the_engines(
     )
     for name, answer in answers.items():
         if name in replaced:
-            assert not answer.deleteBeforeReplace, "its name changed, so both can exist"
+            assert answer.deleteBeforeReplace, "the program chose its name"
 
 
 def test_a_lower_engine_version_is_previewed_as_a_new_cache(local_aws: LocalAws) -> None:

@@ -321,6 +321,23 @@ def test_a_replaced_alarm_that_keeps_its_name_is_still_there(prod_is_up: tuple[L
     assert engine.of("CompositeAlarm", "roleferry-prod-match-hit-rate").inputs["actionsEnabled"] is False
 
 
+def test_an_engine_of_another_family_gets_its_parameters_before_the_old_ones_go(
+    prod_is_up: tuple[LocalAws, Engine],
+) -> None:
+    _, engine = prod_is_up
+    engine.up({"protectData": False})
+    older = {"engineVersion": "8.2", "protectData": False}
+    engine.up(older)
+    assert ("replace", "cache") in engine.steps, "there is no way back in place"
+    assert engine.of("ReplicationGroup").inputs["parameterGroupName"] == "roleferry-prod-valkey8"
+
+    engine.up()
+
+    assert [step for step, name in engine.steps if name == "cache"] == ["replace", "update", "deleted"]
+    assert engine.of("ReplicationGroup").inputs["parameterGroupName"] == "roleferry-prod-valkey9"
+    assert engine.of("ParameterGroup").inputs["family"] == "valkey9"
+
+
 def test_the_cache_cannot_move_to_another_network(prod_is_up: tuple[LocalAws, Engine]) -> None:
     aws, engine = prod_is_up
     engine.up()
