@@ -43,12 +43,24 @@ class Watch:
 def watch(cache_type: CacheType, catalog: Catalog, *, floor_percent: float) -> Watch:
     """How the floor alarm of `cache_type` watches it."""
     guard = guard_lookups(cache_type, catalog, points=100 * cache_type.target_hit_rate - floor_percent)
-    batch = lookups_per_view(cache_type, catalog)
     for period_s in _PERIODS_S:
-        views = cache_type.lookups_per_minute_day / batch * period_s / 60
-        if poisson_quantile(views, _CLOSED_SHARE) * batch >= guard:
+        if views_held(cache_type, catalog, period_s) * lookups_per_view(cache_type, catalog) >= guard:
             break
     return Watch(period_s, guard, datapoints=_PERIODS * 2 // 3, periods=_PERIODS)
+
+
+def highest_floor(cache_type: CacheType, catalog: Catalog) -> float:
+    """The floor in percent nearest to the target, in tenths, whose guard opens in the longest period."""
+    views = views_held(cache_type, catalog, _PERIODS_S[-1])
+    target = cache_type.target_hit_rate
+    points = 100 * _STANDARD_ERRORS * math.sqrt(target * (1 - target) / max(views, 1))
+    return math.floor(10 * (100 * target - points)) / 10
+
+
+def views_held(cache_type: CacheType, catalog: Catalog, period_s: int) -> int:
+    """Views that 99 of 100 daytime periods hold."""
+    views = cache_type.lookups_per_minute_day / lookups_per_view(cache_type, catalog) * period_s / 60
+    return poisson_quantile(views, _CLOSED_SHARE)
 
 
 def lookups_per_view(cache_type: CacheType, catalog: Catalog) -> int:

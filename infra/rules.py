@@ -9,7 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from cache.catalog import CATALOG
-from infra import access, parameters
+from infra import access, metric_math, parameters
 from infra.windows import DailyWindow, WeeklyWindow
 
 if TYPE_CHECKING:
@@ -169,9 +169,17 @@ def _floors(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
         path = ("hitRateFloors", name)
         if name not in CATALOG.names():
             yield Breach(path, floor, f"the cache types are {', '.join(CATALOG.names())}.", remove=True)
-        elif not 0 < floor < 100 * CATALOG[name].target_hit_rate:
-            target = 100 * CATALOG[name].target_hit_rate
+            continue
+        target, highest = 100 * CATALOG[name].target_hit_rate, metric_math.highest_floor(CATALOG[name], CATALOG)
+        if not 0 < floor < target:
             yield Breach(path, floor, f"it must be a percentage over 0 and under the target, {target:g}.")
+        elif floor > highest:
+            yield Breach(
+                path,
+                floor,
+                f"at most {highest:g}: an hour by day has too few lookups to tell more from the target, {target:g}, "
+                "and the alarm would never look.",
+            )
 
 
 RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache.catalog import CATALOG
-from infra import alarms, metric_math
+from infra import alarms, metric_math, settings
 from scripts.alarms import declared as declared_alarms
 from tests.infra import stack
 from tests.infra.histories import point, rings
@@ -193,6 +193,25 @@ def test_rarer_lookups_are_watched_over_longer_periods() -> None:
 
     assert watch.period_s == 3_600
     assert watch.guard < 100
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_floor_is_let_as_near_to_the_target_as_the_alarm_can_see(name: str) -> None:
+    def is_open(floor: float) -> bool:
+        watch = metric_math.watch(CATALOG[name], CATALOG, floor_percent=floor)
+        views = metric_math.views_held(CATALOG[name], CATALOG, watch.period_s)
+        return views * metric_math.lookups_per_view(CATALOG[name], CATALOG) >= watch.guard
+
+    highest = metric_math.highest_floor(CATALOG[name], CATALOG)
+    assert is_open(highest)
+    assert not is_open(highest + 0.1)
+    assert settings.read("prod", with_floor(name, highest)).floor_percent(CATALOG[name]) == highest
+    with pytest.raises(settings.SettingsError, match="the alarm would never look"):
+        settings.read("prod", with_floor(name, highest + 0.1))
+
+
+def with_floor(name: str, floor: float) -> dict[str, str]:
+    return stack.configuration("prod") | {f"{settings.PROJECT}:hitRateFloors": json.dumps({name: floor})}
 
 
 @pytest.mark.parametrize(("mean", "quantile"), [(1.0, 0), (10.0, 4), (100.0, 78), (2_000.0, 1_897)])

@@ -81,6 +81,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
             "hitRateFloors.jobs is 70.0; the cache types are match, company, ijp",
         ),
         ({"hitRateFloors": {"match": 101}}, "over 0 and under the target, 80"),
+        ({"hitRateFloors": {"match": 78}}, "hitRateFloors.match is 78.0; at most 76.2: an hour by day has too few"),
         ({"memoryAlarmPercent": "120"}, "memoryAlarmPercent is '120'"),
         ({"logRetentionDays": "366"}, "logRetentionDays is '366': it is unknown; known are 30, 60, 90, 180, 365"),
         ({"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x"}, "come together"),
