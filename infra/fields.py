@@ -50,6 +50,15 @@ _HOST: Final = _matching(_HOST_NAME, "static.example.com")
 _ORIGIN: Final = _matching(
     rf"\*|https://(\*\.)?{_HOST_NAME}(:\d{{1,5}})?", "https://app.example.com or https://*.example.com, or be * alone"
 )
+# CloudFront takes both from us-east-1 alone.
+_CERTIFICATE: Final = _matching(
+    r"arn:aws:acm:us-east-1:\d{12}:certificate/[\w-]+",
+    "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012",
+)
+_WEB_ACL: Final = _matching(
+    r"arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]+/[\w-]+",
+    "arn:aws:wafv2:us-east-1:123456789012:global/webacl/name/12345678-1234-1234-1234-123456789012",
+)
 
 
 def _known(table: Collection[T]) -> Callable[[T], T]:
@@ -86,18 +95,25 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @functools.cache
-def _regions() -> frozenset[str]:
+def _regions(partition: str) -> frozenset[str]:
     """The regions with ElastiCache, as far as the installed botocore knows. No request is made."""
-    return frozenset(botocore.session.get_session().get_available_regions("elasticache"))
+    return frozenset(botocore.session.get_session().get_available_regions("elasticache", partition))
 
 
 def _region(value: str) -> str:
-    if value not in _regions():
-        raise ValueError(
-            f"botocore knows no ElastiCache there. Known: {', '.join(sorted(_regions()))}; "
-            "for a newer one: uv lock --upgrade-package botocore"
-        )
-    return value
+    known = _regions("aws")
+    if value in known:
+        return value
+    for partition in botocore.session.get_session().get_available_partitions():
+        if value in _regions(partition):
+            raise ValueError(
+                f"it is in the partition {partition}; this stack is for regions of aws, where its CloudFront, "
+                f"certificates and metrics are: {', '.join(sorted(known))}"
+            )
+    raise ValueError(
+        f"botocore knows no ElastiCache there. Known: {', '.join(sorted(known))}; "
+        "for a newer one: uv lock --upgrade-package botocore"
+    )
 
 
 def _tag(value: str) -> str:
@@ -173,8 +189,8 @@ class Settings(BaseModel):
     ] = ()
 
     domain_names: Annotated[tuple[Annotated[str, _HOST], ...], AfterValidator(_distinct)] = ()
-    certificate_arn: str | None = Field(default=None, pattern=r"^arn:aws:acm:us-east-1:\d{12}:certificate/.+$")
-    web_acl_arn: str | None = Field(default=None, pattern=r"^arn:aws:wafv2:us-east-1:\d{12}:global/webacl/.+$")
+    certificate_arn: Annotated[str, _CERTIFICATE] | None = None
+    web_acl_arn: Annotated[str, _WEB_ACL] | None = None
     hsts_scope: Literal["host", "subdomains", "preload"] = "host"
     asset_origins: Annotated[tuple[Annotated[str, _ORIGIN], ...], AfterValidator(_distinct)] = ()
 

@@ -116,6 +116,9 @@ def _network(settings: Settings, given: Collection[str]) -> Iterator[Breach]:
                 settings.vpc_cidr,
                 f"it must be a private IPv4 range from /16 to /24, in {', '.join(map(str, PRIVATE))}.",
             )
+        elif str(cidr) != settings.vpc_cidr:
+            # Such as 10.40.0.0/255.255.0.0, which Python reads and EC2 does not.
+            yield Breach(("vpcCidr",), settings.vpc_cidr, f"write it as {cidr}.")
         return
     if "vpcCidr" in given:
         yield Breach(

@@ -58,6 +58,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"vpcCidr": "8.8.0.0/16"}, "must be a private IPv4 range"),
         ({"vpcCidr": "169.254.0.0/16"}, "must be a private IPv4 range"),  # private to a link; EC2 refuses it
         ({"vpcCidr": "10.1.0.5/16"}, "has host bits set"),
+        ({"vpcCidr": "10.1.0.0/255.255.0.0"}, "write it as 10.1.0.0/16"),
         (
             {"parameterOverrides": {"maxmemory": "1gb"}},
             "parameterOverrides.maxmemory is '1gb'; it cannot be set: the node type decides it",
@@ -108,6 +109,16 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         (
             {"aws:region": "us-east-9"},
             "aws:region is 'us-east-9': botocore knows no ElastiCache there. Known: af-south-1,",
+        ),
+        ({"aws:region": "cn-north-1"}, "it is in the partition aws-cn; this stack is for regions of aws"),
+        ({"aws:region": "us-gov-west-1"}, "it is in the partition aws-us-gov"),
+        (
+            {"certificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/x"},
+            "it must look like arn:aws:acm:us-east-1:123456789012:certificate/",
+        ),
+        (
+            {"webAclArn": "arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/a/b"},
+            "it must look like arn:aws:wafv2:us-east-1:123456789012:global/webacl/",
         ),
         ({"alarmSubscriptions": subscribed("email", "ops")}, "with protocol email it must look like ops@example.com"),
         ({"alarmSubscriptions": subscribed("https", "http://a.example/x")}, "it must look like https://example.com"),
