@@ -28,13 +28,16 @@ def find(root: Path, stack: str) -> Path:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """What is in the file; an empty one has no settings. Raises SettingsError where it is none of Pulumi's."""
+    """What is in the file; an empty one has no settings. Raises SettingsError where it is none of Pulumi's.
+
+    Every value is its text, as it is for Pulumi: 2026-01-01 is no date, `yes` no truth and 8.0 not 8
+    (pulumi/pulumi, sdk/go/common/resource/config/value.go).
+    """
     try:
-        document = yaml.safe_load(file.read_text()) or {}
+        document = yaml.load(file.read_bytes(), yaml.BaseLoader) or {}  # noqa: S506 - it makes texts, lists and maps
     except yaml.YAMLError as error:
         raise SettingsError(f"{file.name} is no YAML: {' '.join(str(error).split())}.") from None
-    config = (document.get("config") or {}) if isinstance(document, dict) else None
-    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
         raise SettingsError(f"{file.name} must be a mapping with the names and values of settings under config.")
     return dict(document)
 

@@ -229,6 +229,14 @@ def test_a_file_is_read_as_pulumi_reads_it(tmp_path: Path) -> None:
         settings.from_file(file)
 
 
+@pytest.mark.parametrize("text", ["2026-01-01", "yes", "010", "1e3", "!team ops"])
+def test_a_value_is_its_text(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(f"config:\n  aws:region: us-east-1\n  cacheNodeType: cache.m6g.large\n  owner: {text}\n")
+
+    assert settings.from_file(file).owner == text.removeprefix("!team ")
+
+
 @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
 def test_an_empty_file_misses_what_is_required(text: str, tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
@@ -244,12 +252,13 @@ def test_an_empty_file_misses_what_is_required(text: str, tmp_path: Path) -> Non
         ("config:\n  a: [b\n", r"Pulumi.dev.yaml is no YAML: .*line 3, column 1"),
         ("hello\n", "Pulumi.dev.yaml must be a mapping with the names and values of settings under config"),
         ("config: [1]\n", "must be a mapping"),
-        ("config: {5: 6}\n", "must be a mapping"),
+        ("config: {[5]: 6}\n", "Pulumi.dev.yaml is no YAML: .*unhashable key"),
+        ("config: {a: \xff}\n", "Pulumi.dev.yaml is no YAML: .*invalid"),
     ],
 )
 def test_a_file_of_another_shape_is_told_in_a_sentence(text: str, told: str, tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
-    file.write_text(text)
+    file.write_bytes(text.encode("latin-1"))
 
     with pytest.raises(SettingsError, match=told) as caught:
         settings.from_file(file)
