@@ -38,6 +38,8 @@ REPLICATION_LAG_S: Final = 1
 # Below it the one-week TTL does not do its work: names without fingerprints, or query strings that vary.
 CDN_HIT_RATE_PERCENT: Final = 80
 CDN_ERROR_PERCENT: Final = 1
+# CloudFront refuses (403) what programs send that look for holes, such as POST; a closed bucket refuses every page.
+CDN_REFUSED_PERCENT: Final = 5
 # One error in so many requests stays under the threshold.
 CDN_GUARD_REQUESTS: Final = 200
 
@@ -319,8 +321,8 @@ def cdn_alarms(settings: Settings, distribution_id: pulumi.Input[str]) -> Iterat
     yield Alarm(
         settings.names.of("cdn-errors"),
         "cdn-errors",
-        f"Over {CDN_ERROR_PERCENT} % of the requests for static files end in a server error. Likely: the bucket's "
-        "policy or the origin access control was changed, or S3 has a disturbance.",
+        f"Over {CDN_ERROR_PERCENT} % of the requests for static files end in a server error. Likely: S3 or "
+        "CloudFront have a disturbance.",
         {"r": requests, "v": cdn_metric(distribution_id, "5xxErrorRate", "Average")},
         f"IF(r>={CDN_GUARD_REQUESTS}, v, 0)",
         ABOVE,
@@ -329,6 +331,20 @@ def cdn_alarms(settings: Settings, distribution_id: pulumi.Input[str]) -> Iterat
         3,
         region=GLOBAL_REGION,
     )
+    if settings.web_acl_arn is None:  # which refuses by the same code, and whoever it is meant to
+        yield Alarm(
+            settings.names.of("cdn-refused"),
+            "cdn-errors",
+            f"Over {CDN_REFUSED_PERCENT} % of the requests for static files are refused. Likely: the bucket's policy "
+            "or the origin access control was changed.",
+            {"r": requests, "v": cdn_metric(distribution_id, "403ErrorRate", "Average")},
+            f"IF(r>={CDN_GUARD_REQUESTS}, v, 0)",
+            ABOVE,
+            CDN_REFUSED_PERCENT,
+            3,
+            3,
+            region=GLOBAL_REGION,
+        )
 
 
 def baseline_alarms(settings: Settings, function_name: str) -> Iterator[Alarm]:

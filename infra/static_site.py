@@ -57,8 +57,10 @@ class StaticSite(pulumi.ComponentResource):
                 "Sid": "CloudFront",
                 "Effect": "Allow",
                 "Principal": {"Service": "cloudfront.amazonaws.com"},
-                "Action": "s3:GetObject",
-                "Resource": pulumi.Output.format("{0}/*", site.arn),
+                # Who may list is told of a missing file (404), and else refused as if the bucket were closed (403):
+                # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html. No request here makes a list.
+                "Action": ["s3:GetObject", "s3:ListBucket"],
+                "Resource": [pulumi.Output.format("{0}/*", site.arn), site.arn],
                 "Condition": {"StringEquals": {"AWS:SourceArn": distribution.arn}},
             }
         )

@@ -170,6 +170,7 @@ def _of_the_nodes() -> tuple[Fault, ...]:
 def _of_the_rest() -> tuple[Fault, ...]:
     return (
         Fault("site-uncached", "A release puts query strings on the files' names.", 3 * HOUR, _uncached),
+        Fault("site-failing", "S3 answers with errors.", HOUR, _failing),
         Fault("bucket-closed", "Somebody removes the bucket's policy.", HOUR, _closed),
         Fault("baseline-denied", "The baseline's role loses its policy.", 6 * HOUR, _nothing, baseline="failed"),
         Fault("baseline-disabled", "The baseline's schedule is disabled.", 6 * HOUR, _nothing, baseline="disabled"),
@@ -233,8 +234,13 @@ def _uncached(scene: Scene, during: slice) -> None:
     scene.site("CacheHitRate")[during] = 40
 
 
-def _closed(scene: Scene, during: slice) -> None:
+def _failing(scene: Scene, during: slice) -> None:
     scene.site("5xxErrorRate")[during] = 20
+
+
+def _closed(scene: Scene, during: slice) -> None:
+    """S3 refuses CloudFront; what the edges and the browsers have is still served."""
+    scene.site("403ErrorRate")[during] = 20
 
 
 def _node_levels(scene: Scene, during: slice, which: int, **levels: float) -> None:

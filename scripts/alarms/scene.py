@@ -220,11 +220,12 @@ def _site(scene: Scene, rhythm: Series, rng: np.random.Generator) -> None:
     minutes = scene.minutes
     released = weekly(minutes, RELEASE_MINUTE, 15)
     requests = rng.poisson(300 * np.where(by_day(minutes) > 0, rhythm, 0.2 * rhythm)).astype(np.float64)
-    errors = rng.binomial(requests.astype(np.int64), 0.0002)
+    errors, refused = (rng.binomial(requests.astype(np.int64), share) for share in (0.0002, 0.01))
     levels = {
         "Requests": requests,
         "CacheHitRate": np.clip(95 - 25 * released + rng.normal(0, 1, minutes), 0, 100),
         "5xxErrorRate": 100 * errors / np.maximum(requests, 1),
+        "403ErrorRate": 100 * refused / np.maximum(requests, 1),
     }
     for name, values in levels.items():
         scene.metrics[scene.site_metric(name)] = values

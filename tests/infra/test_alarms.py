@@ -150,6 +150,14 @@ def test_cloudfront_alarms_wait_for_traffic(prod: Declared) -> None:
     assert not rings(errors, [{"r": 10, "v": 100}] * 3)
 
 
+def test_a_web_acl_that_refuses_rings_nothing(prod: Declared) -> None:
+    """It answers 403 as a closed bucket does."""
+    watched = stack.declare("prod", {"webAclArn": stack.EVERY_OPTION["webAclArn"]})
+
+    assert "cdn-refused" in by_name(prod)
+    assert "cdn-refused" not in by_name(watched)
+
+
 @pytest.mark.parametrize("name", TYPES)
 def test_guard_is_open_in_95_percent_of_the_daytime_minutes(name: str, prod: Declared) -> None:
     """Twenty days of arrivals at the catalogue's daytime rate; every minute looks back one period."""

@@ -109,7 +109,10 @@ def test_only_this_distribution_reads_the_bucket(declared: Declared) -> None:
 
     (allowed,) = [statement for statement in statements(policy) if statement["Effect"] == "Allow"]
     assert allowed["Principal"] == {"Service": "cloudfront.amazonaws.com"}
-    assert allowed["Action"] == "s3:GetObject"
+    # Without the second a missing file would look like a closed bucket.
+    assert allowed["Action"] == ["s3:GetObject", "s3:ListBucket"]
+    bucket = f"arn:aws:s3:::{declared.outputs['static_bucket']}"
+    assert allowed["Resource"] == [f"{bucket}/*", bucket]
     assert allowed["Condition"] == {"StringEquals": {"AWS:SourceArn": "arn:aws:distribution:::static"}}
     control = declared.one("OriginAccessControl").inputs
     assert (control["signingBehavior"], control["signingProtocol"]) == ("always", "sigv4")
