@@ -1,7 +1,7 @@
 """What a stack costs in a month. Pure.
 
 Only what the stack's own declaration fixes. What traffic costs (requests, data out, logs written, snapshots kept
-beyond the free one) comes on top, and is named in the table's last line.
+beyond the free one) comes on top, and is named below the total.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ GENERIC_METRICS: Final = 2
 CDN_METRICS: Final = 8
 NOT_INCLUDED: Final = (
     "Not included, as traffic decides it: CloudFront and S3 requests and transfer, logs, CloudWatch requests, "
-    "snapshots, messages, taxes."
+    "snapshots, messages, taxes. In its second year a key costs 1.00 more, from the third on 2.00, for what it was "
+    "before its yearly rotations."
 )
 
 

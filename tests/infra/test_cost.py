@@ -63,6 +63,7 @@ def test_command_prints_cost_with_date_and_source() -> None:
 
     assert done.returncode == 0
     assert "cache.t4g.medium" in done.stdout
+    assert "yearly rotations" in done.stdout
     assert "AWS Price List, us-east-1, on demand, Valkey, read 2026-10-02" in done.stdout
 
 
