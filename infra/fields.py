@@ -197,8 +197,9 @@ class Settings(BaseModel):
     alarm_actions: bool = True
     alarm_subscriptions: Annotated[dict[str, Subscription], AfterValidator(_different)] = Field(default_factory=dict)
     hit_rate_floors: dict[str, float] = Field(default_factory=dict)
-    memory_alarm_percent: float = Field(default=80, gt=0, le=100)
-    connections_alarm: int = Field(default=2_000, ge=1, le=65_000)
+    # Alarms ring above these. At the most that there can be, 65,000 connections a node, they never would.
+    memory_alarm_percent: float = Field(default=80, gt=0, lt=100)
+    connections_alarm: int = Field(default=2_000, ge=1, lt=65_000)
     # Not a Literal, to which pydantic converts nothing: from Pulumi each value comes as a string.
     log_retention_days: Annotated[int, AfterValidator(_known(_RETENTION_DAYS))] = 365
 

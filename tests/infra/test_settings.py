@@ -84,6 +84,8 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"hitRateFloors": {"match": 101}}, "over 0 and under the target, 80"),
         ({"hitRateFloors": {"match": 78}}, "hitRateFloors.match is 78.0; at most 76.2: an hour by day has too few"),
         ({"memoryAlarmPercent": "120"}, "memoryAlarmPercent is '120'"),
+        ({"memoryAlarmPercent": "100"}, "Input should be less than 100"),
+        ({"connectionsAlarm": "65000"}, "Input should be less than 65000"),
         ({"logRetentionDays": "366"}, "logRetentionDays is '366': it is unknown; known are 30, 60, 90, 180, 365"),
         ({"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x"}, "come together"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
