@@ -96,7 +96,7 @@ class Notifications(pulumi.ComponentResource):
 
 @dataclass(frozen=True)
 class CacheAlarmsArgs:
-    """`topic_arn` is the stack's region's, `global_topic_arn` that of CloudFront's."""
+    """`topic_arn` is the stack's region's, `global_topic_arn` that of CloudFront's. `cache` is what they watch."""
 
     settings: Settings
     catalog: Catalog
@@ -104,6 +104,7 @@ class CacheAlarmsArgs:
     global_topic_arn: pulumi.Input[str]
     distribution_id: pulumi.Input[str]
     baseline_function: str
+    cache: pulumi.Resource
 
 
 class CacheAlarms(pulumi.ComponentResource):
@@ -178,5 +179,6 @@ class CacheAlarms(pulumi.ComponentResource):
             ok_actions=topics,
             region=alarm.region,
             tags=settings.names.tags(alarm.kind),
-            opts=pulumi.ResourceOptions(parent=self),
+            # A node that is still being made would be told as lost.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.cache]),
         )

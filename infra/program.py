@@ -69,6 +69,7 @@ def declare(settings: Settings, catalog: Catalog = CATALOG) -> dict[str, Any]:
             global_topic_arn=global_topic_arn,
             distribution_id=site.distribution_id,
             baseline_function=baseline.function_name,
+            cache=cache,
         ),
     )
     dashboard = Dashboard("dashboard", DashboardArgs(settings, catalog, site.distribution_id))

@@ -142,6 +142,13 @@ def test_growing_prod_changes_the_node_type_and_renames_nothing(prod: Declared) 
     assert not {r.urn for r in grown.resources} - {r.urn for r in prod.resources}
 
 
+def test_a_node_is_watched_once_it_is_there(declared: Declared) -> None:
+    group = declared.one("ReplicationGroup").urn
+
+    for alarm in declared.of("MetricAlarm"):
+        assert group in alarm.dependencies, alarm.urn
+
+
 def test_logs_of_the_cache_go_to_two_encrypted_groups(declared: Declared) -> None:
     deliveries = declared.one("ReplicationGroup").inputs["logDeliveryConfigurations"]
 
