@@ -12,7 +12,7 @@ from infra import alarms
 from infra.static_site import GLOBAL_REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cache.catalog import CacheType, Catalog
     from infra.settings import Settings
@@ -78,23 +78,24 @@ def rows(settings: Settings, catalog: Catalog, distribution_id: pulumi.Input[str
         health.append(nodes("CPU credits", "CPUCreditBalance", "credits", line=("alarm", alarms.CREDITS_LEFT)))
     yield health
 
-    def site(title: str, metric: str, label: str, stat: str, **options: Any) -> Graph:
+    def site(title: str, metrics: Sequence[str], label: str, stat: str, **options: Any) -> Graph:
         dimensions = ["DistributionId", distribution_id, "Region", "Global"]
-        return Graph(title, [["AWS/CloudFront", metric, *dimensions]], GLOBAL_REGION, label, stat=stat, **options)
+        series = [["AWS/CloudFront", metric, *dimensions] for metric in metrics]
+        return Graph(title, series, GLOBAL_REGION, label, stat=stat, **options)
 
     yield [
         site(
             "Static files: hit rate",
-            "CacheHitRate",
+            ["CacheHitRate"],
             "percent",
             "Average",
             percent=True,
             line=("alarm", alarms.CDN_HIT_RATE_PERCENT),
         ),
-        site("Static files: requests", "Requests", "requests in 5 min", "Sum"),
+        site("Static files: requests", ["Requests"], "requests in 5 min", "Sum"),
         site(
-            "Static files: server errors",
-            "5xxErrorRate",
+            "Static files: server errors, and refusals",
+            ["5xxErrorRate", "403ErrorRate"],
             "percent",
             "Average",
             line=("alarm", alarms.CDN_ERROR_PERCENT),
