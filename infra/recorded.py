@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
@@ -132,7 +133,7 @@ def plain(value: Any) -> Any:
 
 def declare(chosen: Settings, catalog: Catalog = CATALOG) -> Declared:
     """The program run for one stack."""
-    _with_event_loop()
+    asyncio.set_event_loop(_event_loop())
     answers = _Answers()
     monitor = _Monitor(answers)
     mocks.set_mocks(answers, project=settings.PROJECT, stack=chosen.stack, monitor=monitor)
@@ -161,9 +162,10 @@ def declare(chosen: Settings, catalog: Catalog = CATALOG) -> Declared:
     return Declared(chosen, tuple(sorted(resources, key=lambda resource: (resource.type, resource.name))), outputs)
 
 
-def _with_event_loop() -> None:
-    """Pulumi asks for the thread's event loop, which `asyncio.run` of an earlier run has taken away."""
-    try:
-        asyncio.get_event_loop_policy().get_event_loop()
-    except RuntimeError:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """For Pulumi, which asks for the thread's: `asyncio.run` takes it away, and a newer Python makes none by itself.
+
+    One for all runs, never closed: the threads that Pulumi starts in it have loops of their own, and end with it.
+    """
+    return asyncio.new_event_loop()
