@@ -85,7 +85,13 @@ class Postgres:
         ways = (installation, *installation.parents)
         if self._user is None or all(way.stat().st_mode & stat.S_IXOTH for way in ways):
             return installation
-        return Path(shutil.copytree(installation, self._folder / "installation"))
+        # Beside it, as in the wheel, lie the libraries that its programs look for.
+        package = installation.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        copy = self._folder / "wheel"
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name)
+        return Path(shutil.copytree(installation, copy / package.name / installation.name))
 
     def _make_database(self, initdb: Path) -> None:
         made = subprocess.run(  # noqa: S603

