@@ -1,5 +1,7 @@
-# Needs Python >= 3.11, make and a package index; everything else is installed below this folder.
+# Needs Python, make and a package index; everything else is installed below this folder.
 PYTHON ?= python3
+# Those that the locked packages come built for.
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed; %s is %s. Set PYTHON=/path/to/python3.14." % (sys.executable, sys.version.split()[0]))'
 # The uv on PATH, else one of our own. Its version is pinned so that the lock file is read as it was written.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 UV_VERSION := 0.13.9
@@ -41,12 +43,13 @@ audit: $(READY) $(filter .tools/%,$(UV)) ## run Checkov and Prowler on what the 
 	@.venv/bin/python -m tests.audit --uv $(UV) $(ARGS)
 
 $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
+	@$(CHECK_PYTHON)
 	@echo "Setting up .venv/, once …" >&2
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@
 
 .tools/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; %s is %s. Set PYTHON=/path/to/python3.11." % (sys.executable, sys.version.split()[0]))'
+	@$(CHECK_PYTHON)
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore --target .tools uv==$(UV_VERSION)
 	@touch $@
