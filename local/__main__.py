@@ -50,6 +50,9 @@ def main(argv: list[str]) -> int:
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("local: interrupted.", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

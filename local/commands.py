@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,9 @@ def show_outputs(workspace: Workspace, form: str) -> int:
         for name, value in local["environment"].items():
             print(f"export {name}={shlex.quote(value)}")
         return 0
-    table = Table("output", "value", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("output", "value"):
+        table.add_column(column, overflow="fold")  # a name that is cut short is of no use
     shown = {**found, "node_ports": local.get("ports"), "ca_file": local.get("ca_file")}
     shown["AWS_ENDPOINT_URL"] = local["environment"]["AWS_ENDPOINT_URL"]
     for name, value in shown.items():
@@ -88,14 +89,14 @@ def show_outputs(workspace: Workspace, form: str) -> int:
 
 
 def down(workspace: Workspace) -> int:
-    """Ends the daemon with all that it holds, and removes the state folder."""
+    """Ends the daemon with all that it holds, and removes the state folder. Raises UsageError if it is none."""
     running = control.find(workspace.folder)
     if running is None and not workspace.folder.exists():
         print(f"Stack {workspace.stack} is not up here.")
         return 0
     if running is not None:
         running.down()
-    shutil.rmtree(workspace.folder, ignore_errors=True)
+    control.remove(workspace.folder)
     print(f"Stack {workspace.stack} is down; nothing of it is left.")
     return 0
 

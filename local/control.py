@@ -14,7 +14,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local.errors import LocalError
+from local.errors import LocalError, UsageError
 from local.valkey import HOST
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # What a daemon writes into its state folder once it answers.
 FILE: Final = "daemon.json"
-# It holds this for as long as it lives.
-LOCK: Final = "lock"
+# It holds this for as long as it lives. A folder with such a file is ours to remove.
+LOCK: Final = "daemon.lock"
 _ROOT: Final = Path(__file__).parent.parent
 
 
@@ -96,17 +96,27 @@ def _is_locked(file: Path) -> bool:
     try:
         with file.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
         return True
     return False
 
 
-def start(folder: Path, environment: Mapping[str, str]) -> Running:
-    """A daemon with an empty state folder; what an earlier one left there is of no use to it."""
+def remove(folder: Path) -> None:
+    """Removes what a daemon left of its state folder. Raises UsageError for a folder that holds somebody's files."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / LOCK).exists()):
+        raise UsageError(f"{folder} is no state folder, and would be removed. Give --state one that is new or empty.")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(folder: Path, environment: Mapping[str, str]) -> Running:
+    """A daemon with an empty state folder; what an earlier one left there is of no use to it. Raises LocalError."""
+    remove(folder)
     folder.mkdir(parents=True, mode=0o700)
+    (folder / LOCK).touch(mode=0o600)
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "local.daemon", str(folder)],

@@ -236,8 +236,11 @@ def test_what_a_killed_daemon_left_is_no_hindrance(machine: Machine) -> None:
     assert not machine.state.exists()
 
 
-def test_down_ends_everything_at_once(machine: Machine) -> None:
+def test_an_interruption_ends_nothing_and_down_everything_at_once(machine: Machine) -> None:
     running = control.start(machine.state, machine.environment_without_keys())
+    (machine.state / "project").mkdir()
+    machine.pulumi.write_text("#!/bin/sh\nkill -INT $PPID\n")
+    assert machine.local("outputs", "--stack", "prod", check=1).stderr == "local: interrupted.\n"
 
     told = machine.local("down", "--stack", "prod").stdout
 
@@ -246,6 +249,20 @@ def test_down_ends_everything_at_once(machine: Machine) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", running.provider_port))
     assert machine.local("down", "--stack", "prod").stdout == "Stack prod is not up here.\n"
+
+
+@pytest.mark.parametrize("command", ["down", "up"])
+def test_a_folder_of_somebodys_files_is_left_alone(machine: Machine, command: str) -> None:
+    """A mistyped --state must not cost a home directory."""
+    machine.state.mkdir()
+    (machine.state / "thesis").write_text("years")
+
+    run = machine.local(command, "--stack", "prod", check=2)
+
+    assert run.stderr == (
+        f"local: {machine.state} is no state folder, and would be removed. Give --state one that is new or empty.\n"
+    )
+    assert (machine.state / "thesis").read_text() == "years"
 
 
 def test_without_the_command_line_it_says_where_to_get_it(machine: Machine) -> None:
