@@ -311,7 +311,9 @@ def cdn_alarms(settings: Settings, distribution_id: pulumi.Input[str]) -> Iterat
         f"CloudFront serves under {CDN_HIT_RATE_PERCENT} % of the static files from its cache: pages load slower. "
         "Likely: a release changed every file at once, files lie outside assets/, somebody invalidated everything.",
         {"r": requests, "v": cdn_metric(distribution_id, "CacheHitRate", "Average")},
-        f"IF(r>={CDN_GUARD_REQUESTS}, v, 100)",
+        # Third, since a missing second value would count as 0: no rate is published of errors alone, or where it is
+        # not subscribed to.
+        f"IF(r<{CDN_GUARD_REQUESTS}, 100, v)",
         BELOW,
         CDN_HIT_RATE_PERCENT,
         4,

@@ -180,7 +180,7 @@ class StaticSite(pulumi.ComponentResource):
         cloudfront.MonitoringSubscription(
             name,
             distribution_id=distribution.id,
-            # Without it CloudFront publishes no CacheHitRate.
+            # Without it CloudFront publishes neither CacheHitRate nor 403ErrorRate.
             monitoring_subscription=cloudfront.MonitoringSubscriptionMonitoringSubscriptionArgs(
                 realtime_metrics_subscription_config=(
                     cloudfront.MonitoringSubscriptionMonitoringSubscriptionRealtimeMetricsSubscriptionConfigArgs(

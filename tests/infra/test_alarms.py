@@ -158,6 +158,10 @@ def test_a_web_acl_that_refuses_rings_nothing(prod: Declared) -> None:
     assert "cdn-refused" not in by_name(watched)
 
 
+def test_hit_rate_of_cloudfront_that_is_not_published_is_not_low(prod: Declared) -> None:
+    assert not rings(by_name(prod)["cdn-hit-rate"], [{"r": 1_000, "v": None}] * 6)
+
+
 @pytest.mark.parametrize("name", TYPES)
 def test_guard_is_open_in_95_percent_of_the_daytime_minutes(name: str, prod: Declared) -> None:
     """Twenty days of arrivals at the catalogue's daytime rate; every minute looks back one period."""

@@ -114,6 +114,8 @@ def test_only_this_distribution_reads_the_bucket(declared: Declared) -> None:
     bucket = f"arn:aws:s3:::{declared.outputs['static_bucket']}"
     assert allowed["Resource"] == [f"{bucket}/*", bucket]
     assert allowed["Condition"] == {"StringEquals": {"AWS:SourceArn": "arn:aws:distribution:::static"}}
+    # Without a root object `/` would be the list of the bucket.
+    assert declared.one("aws:cloudfront/distribution:Distribution").inputs["defaultRootObject"] == "index.html"
     control = declared.one("OriginAccessControl").inputs
     assert (control["signingBehavior"], control["signingProtocol"]) == ("always", "sigv4")
 

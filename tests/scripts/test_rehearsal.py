@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,9 @@ def mutants(alarm: MetricAlarm) -> Iterator[tuple[str, MetricAlarm]]:
     yield "comparison", replace(alarm, comparison=other[alarm.comparison])
     if alarm.expression.startswith("IF("):
         guarded = alarm.expression.removeprefix("IF(").removesuffix(")").split(", ")
-        yield "guard removed", replace(alarm, expression=guarded[1])
-        yield "guard doubled", replace(alarm, expression=alarm.expression.replace(">=", ">=2*"))
+        unguarded = guarded[1] if ">=" in guarded[0] else guarded[2]
+        yield "guard removed", replace(alarm, expression=unguarded)
+        yield "guard doubled", replace(alarm, expression=re.sub("(>=|<)", r"\g<1>2*", alarm.expression, count=1))
     if alarm.expression.startswith("FILL("):
         yield "missing told late", replace(alarm, expression=alarm.expression.removeprefix("FILL(").split(",")[0])
     else:
