@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from rich.console import Console
-from rich.table import Table
 
 from cache.catalog import CATALOG, DAY
 from cache.elasticache import IamCredentials
+from loadtest import terminal
 from scripts import common
 
 if TYPE_CHECKING:
@@ -68,7 +67,10 @@ class Slow:
 
 @dataclass(frozen=True)
 class Report:
-    """One server, or one of each shard. `slow` is None where the user may not read it."""
+    """One server, or one of each shard. `slow` is None where the user may not read it.
+
+    `evicted` and `expired` are None for a replica: it only deletes what its primary evicted or let expire.
+    """
 
     taken_at: int
     role: str
@@ -76,11 +78,19 @@ class Report:
     entries: int
     used_bytes: int
     maxmemory_bytes: int
-    evicted: int
-    expired: int
+    evicted: int | None
+    expired: int | None
     uptime_s: int
     sizes: list[Size]
     slow: list[Slow] | None
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier report is needed for: bytes by kind."""
+
+    taken_at: float
+    total_bytes: dict[str, float]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,16 +108,16 @@ def take(client: redis.Redis, *, sample: int, now: int) -> Report:
             f"this is a primary with {info['connected_slaves']} replica(s); give one of them: "
             "the reader endpoint (the stack's output reader_endpoint), or a replica's URL."
         )
-    entries = int(client.dbsize())
+    entries, is_primary = int(client.dbsize()), info["role"] == "master"
     return Report(
         taken_at=now,
-        role="primary" if info["role"] == "master" else "replica",
+        role="primary" if is_primary else "replica",
         shards=1,
         entries=entries,
         used_bytes=info["used_memory"],
         maxmemory_bytes=info["maxmemory"],
-        evicted=info["evicted_keys"],
-        expired=info["expired_keys"],
+        evicted=info["evicted_keys"] if is_primary else None,
+        expired=info["expired_keys"] if is_primary else None,
         uptime_s=info["uptime_in_seconds"],
         sizes=_sizes(list(_sampled(client, sample if entries else 0)), entries),
         slow=_slow(client),
@@ -126,14 +136,19 @@ def summed(reports: list[Report]) -> Report:
         entries=sum(report.entries for report in reports),
         used_bytes=sum(report.used_bytes for report in reports),
         maxmemory_bytes=sum(report.maxmemory_bytes for report in reports),
-        evicted=sum(report.evicted for report in reports),
-        expired=sum(report.expired for report in reports),
+        evicted=_sum_if_all([report.evicted for report in reports]),
+        expired=_sum_if_all([report.expired for report in reports]),
         uptime_s=max(report.uptime_s for report in reports),
         sizes=[_added(sizes) for sizes in by_kind.values() if sizes],
         slow=sorted((entry for log in logs for entry in log), key=lambda entry: -entry.at)[:_SLOW_ENTRIES]
         if logs
         else None,
     )
+
+
+def _sum_if_all(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _added(sizes: list[Size]) -> Size:
@@ -149,16 +164,23 @@ def _added(sizes: list[Size]) -> Size:
     )
 
 
-def grown(report: Report, earlier: dict[str, Any]) -> dict[str, float]:
-    """Bytes a day by kind since an earlier report, as --json printed it."""
+def read_earlier(file: Path) -> Earlier:
+    """A report that --json printed into `file`. Raises UsageError."""
     try:
-        days = (report.taken_at - earlier["taken_at"]) / DAY
-        before = {size["kind"]: size["total_bytes"] for size in earlier["sizes"]}
-    except (KeyError, TypeError):
-        raise common.UsageError("--since must be a file that --json wrote.") from None
+        found = json.loads(file.read_text())
+        return Earlier(float(found["taken_at"]), {one["kind"]: float(one["total_bytes"]) for one in found["sizes"]})
+    except OSError as error:
+        raise common.UsageError(f"--since {file} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise common.UsageError(f"--since {file} must be a file that --json wrote.") from None
+
+
+def grown(report: Report, earlier: Earlier) -> dict[str, float]:
+    """Bytes a day by kind since an earlier report."""
+    days = (report.taken_at - earlier.taken_at) / DAY
     if days <= 0:
         raise common.UsageError("--since must be a report from before this one.")
-    return {size.kind: (size.total_bytes - before.get(size.kind, 0)) / days for size in report.sizes}
+    return {size.kind: (size.total_bytes - earlier.total_bytes.get(size.kind, 0)) / days for size in report.sizes}
 
 
 def _sampled(client: redis.Redis, sample: int) -> Iterator[tuple[str, int]]:
@@ -206,21 +228,15 @@ def _slow(client: redis.Redis) -> list[Slow] | None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    earlier = None
-    if options.since:
-        try:
-            earlier = json.loads(options.since.read_text())
-        except (OSError, ValueError) as error:
-            raise common.UsageError(f"--since {options.since} cannot be read: {error}.") from None
+    earlier = read_earlier(options.since) if options.since else None
     try:
         report = _report(_connection(options), sample=options.sample, now=int(time.time()))
-    except ValueError as error:
-        raise common.UsageError(f"the URL of the cache cannot be used: {error}.") from None
     except redis.exceptions.AuthenticationError as error:
         hint = " Whose AWS keys are these? They need the policy operator_policy_arn." if options.outputs else ""
         raise common.ScriptError(f"the cache refused the sign-in: {str(error).rstrip('.')}.{hint}") from None
     except redis.exceptions.RedisError as error:
-        raise common.ScriptError(f"the cache could not be asked: {str(error).rstrip('.')}.") from None
+        hint = " Nodes of a stack are reached from inside its VPC alone." if options.outputs else ""
+        raise common.ScriptError(f"the cache could not be asked: {str(error).rstrip('.')}.{hint}") from None
     growth = grown(report, earlier) if earlier else None
     if options.json:
         print(json.dumps(asdict(report) | {"growth": growth}, indent=2))
@@ -270,7 +286,13 @@ def _connection(options: argparse.Namespace) -> dict[str, Any]:
         url = options.url or os.environ.get("CACHE_URL")
         if not url:
             raise common.UsageError("give --outputs, --url, or set CACHE_URL.")
-        return {**limits, **redis.connection.parse_url(url)}  # type: ignore[no-untyped-call]
+        parsed = redis.connection.parse_url(common.cache_url("the URL of the cache", url))  # type: ignore[no-untyped-call]
+        connection = {**limits, **parsed, "decode_responses": False}
+        try:
+            redis.ConnectionPool(**connection).make_connection()
+        except (TypeError, redis.exceptions.RedisError) as error:
+            raise common.UsageError(f"the URL of the cache has an option that redis-py refuses: {error}.") from None
+        return connection
     outputs = common.stack_outputs(options.outputs)
     lacking = {"operator_user_name", "replication_group_id", "region", "cache_endpoint", "port"} - outputs.keys()
     if lacking:
@@ -290,16 +312,16 @@ def _connection(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(report: Report, growth: dict[str, float] | None) -> None:
-    console = Console(highlight=False)
+    console = terminal.console()
     full = f" of {report.maxmemory_bytes / 1e6:,.0f} MB" if report.maxmemory_bytes else ""
     where = f"A {report.role}" if report.shards == 1 else f"{report.shards} shards, each by a {report.role}"
-    console.print(
-        f"{where}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; "
-        f"{report.evicted:,} evicted and {report.expired:,} expired in {report.uptime_s / 3600:,.1f} h"
+    counted = "its primary counts what was evicted and expired (Evictions on the dashboard)"
+    if report.evicted is not None:
+        counted = f"{report.evicted:,} evicted and {report.expired:,} expired in {report.uptime_s / 3600:,.1f} h"
+    console.print(f"{where}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; {counted}")
+    table = terminal.table(
+        *("kind", "keys:", "± 95 %:", "bytes each:", "MB:", "of values planned, MB:", "growth a day, MB:")
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("kind", "keys", "± 95 %", "bytes each", "MB", "of values planned, MB", "growth a day, MB"):
-        table.add_column(column, justify="left" if column == "kind" else "right")
     for size in report.sizes:
         planned = ""
         if size.kind in CATALOG.names():
@@ -327,8 +349,9 @@ def _print(report: Report, growth: dict[str, float] | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = common.parser("cache_report", __doc__, _EXIT_CODES)
     add = parser.add_argument
-    add("--outputs", type=Path, metavar="FILE", help="what `pulumi stack output --json` printed")
-    add(
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--outputs", type=Path, metavar="FILE", help="what `pulumi stack output --json` printed")
+    server.add_argument(
         "--url",
         help="instead: redis:// or rediss:// of a replica, or of a cluster's node (default: the variable CACHE_URL)",
     )

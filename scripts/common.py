@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+import redis
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -91,12 +92,27 @@ def stack_outputs(file: Path) -> dict[str, Any]:
     try:
         outputs = json.loads(file.read_text())
     except OSError as error:
-        raise UsageError(f"--outputs {file} cannot be read: {error.strerror}.") from None
+        raise UsageError(
+            f"--outputs {file} cannot be read: {error.strerror}. "
+            f"Write it with: pulumi stack output --json --stack <stack> > {file}"
+        ) from None
     except ValueError:
         outputs = None
     if not isinstance(outputs, dict):
         raise UsageError(f"--outputs {file} must hold what `pulumi stack output --json` prints.")
     return outputs
+
+
+def cache_url(name: str, url: str) -> str:
+    """The cache's URL, called `name`, if redis-py can read it. Raises UsageError, which shows nothing of a password."""
+    try:
+        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise UsageError(
+            f"{name} cannot be used: it must look like rediss://user:password@host:6379 (or redis://, unix://), "
+            "with %23 for #, %2F for / and %3F for ? in the password."
+        ) from None
+    return url
 
 
 def aws(service: str, region: str) -> Any:

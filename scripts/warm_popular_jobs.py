@@ -78,7 +78,7 @@ def read_queries(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         given = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}.") from error
     options: dict[str, Any] = {}
     for section, kind in (("jobs", Jobs), ("users", Users)):
@@ -163,7 +163,9 @@ def warm(options: argparse.Namespace) -> int:
             from_environment("DATABASE_URL", "postgresql://user@host/name"), **read_queries(options.queries)
         )
         service = CacheService.from_url(
-            from_environment("CACHE_URL", "rediss://host:6379"), layout=options.layout, cluster=options.cluster
+            common.cache_url("CACHE_URL", from_environment("CACHE_URL", "rediss://host:6379")),
+            layout=options.layout,
+            cluster=options.cluster,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

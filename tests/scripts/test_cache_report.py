@@ -160,6 +160,8 @@ def test_sum_of_shards_adds_what_each_counted() -> None:
     ]
     assert [entry.command for entry in both.slow or []] == ["GET", "HGETALL"]
     assert cache_report.summed([replace(shard, slow=None)]).slow is None
+    # Of one shard it is not known, so of all it is not.
+    assert cache_report.summed([shard, replace(other, evicted=None)]).evicted is None
 
 
 def test_slow_log_names_commands_without_arguments(primary: Valkey) -> None:
@@ -195,16 +197,65 @@ def test_growth_is_told_from_an_earlier_report(
 ) -> None:
     with redis.Redis.from_url(replica.socket_url) as client:
         report = cache_report.take(client, sample=100, now=NOW)
-    earlier = json.loads(json.dumps(asdict(report)))
+    earlier = asdict(report)
     earlier["taken_at"] -= 2 * 86_400
     earlier["sizes"] = [size | {"total_bytes": size["total_bytes"] - 2_000} for size in earlier["sizes"]]
+    file = tmp_path / "earlier.json"
+    file.write_text(json.dumps(earlier))
 
-    assert set(cache_report.grown(report, earlier).values()) == {1_000.0}
+    assert set(cache_report.grown(report, cache_report.read_earlier(file)).values()) == {1_000.0}
     with pytest.raises(common.UsageError, match="before this one"):
-        cache_report.grown(report, asdict(report))
-    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
-    assert cache_report.main(["--url", replica.url, "--since", str(tmp_path / "earlier.json"), "--sample", "100"]) == 0
+        cache_report.grown(report, cache_report.Earlier(NOW, {}))
+    assert cache_report.main(["--url", replica.url, "--since", str(file), "--sample", "100"]) == 0
     assert "growth a day" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"taken_at": 1, "sizes": [{"kind": "match"}]}', "\xff"])
+def test_file_that_is_no_earlier_report_is_refused_before_anybody_is_asked(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "earlier.json").write_bytes(text.encode("latin-1"))
+
+    assert cache_report.main(["--url", "redis://127.0.0.1:1", "--since", str(tmp_path / "earlier.json")]) == 2
+
+    assert "must be a file that --json wrote" in capsys.readouterr().err
+
+
+def test_replica_does_not_say_that_nothing_was_evicted(replica: Valkey, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its primary evicts; the replica is told to delete, and counts nothing."""
+    assert cache_report.main(["--url", replica.url, "--sample", "100"]) == 0
+    assert "its primary counts what was evicted" in capsys.readouterr().out
+    assert cache_report.main(["--url", replica.url, "--sample", "100", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["evicted"], report["expired"]) == (None, None)
+
+
+def test_figures_are_whole_where_it_is_narrow(
+    replica: Valkey, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+
+    assert cache_report.main(["--url", replica.url, "--sample", "100"]) == 0
+
+    assert "…" not in capsys.readouterr().out.partition("Slow")[0]
+
+
+@pytest.mark.parametrize("url", ["redis://:secret#1@127.0.0.1:1", "redis://u:secret/1@127.0.0.1:1", "secret"])
+def test_url_that_cannot_be_read_is_not_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cache_report.main(["--url", url]) == 2
+
+    told = capsys.readouterr().err
+    assert "%23 for #" in told
+    assert "secret" not in told
+
+
+def test_options_of_the_url_are_taken_or_refused(primary: Valkey, capsys: pytest.CaptureFixture[str]) -> None:
+    with Valkey() as alone, redis.Redis.from_url(alone.url) as client:
+        client.set("user:1:session", "x")
+        assert cache_report.main(["--url", f"{alone.url}?decode_responses=true"]) == 0
+    assert cache_report.main(["--url", f"{primary.url}?ssl_ca=/ca.pem"]) == 2
+    assert "'ssl_ca'" in capsys.readouterr().err
 
 
 def test_empty_server_has_a_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,14 +274,18 @@ def test_wrong_usage_and_an_unreachable_server_are_told(
     assert cache_report.main([]) == 2
     assert "give --outputs, --url" in capsys.readouterr().err
     assert cache_report.main(["--url", "http://x"]) == 2
-    assert "cannot be used" in capsys.readouterr().err
+    assert "the URL of the cache cannot be used" in capsys.readouterr().err
     assert cache_report.main(["--url", f"unix://{tmp_path}/nobody"]) == 1
     told = capsys.readouterr().err
     assert "could not be asked" in told
     assert not told.rstrip().endswith("..")
-    (tmp_path / "no.json").write_text("{}")
+    assert cache_report.main(["--outputs", str(tmp_path / "none.json")]) == 2
+    assert f"pulumi stack output --json --stack <stack> > {tmp_path}/none.json" in capsys.readouterr().err
     assert cache_report.main(["--url", "redis://127.0.0.1:1", "--since", str(tmp_path / "none.json")]) == 2
     assert "--since" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cache_report.main(["--url", "redis://127.0.0.1:1", "--outputs", "outputs.json"])
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_outputs_sign_the_operator_in_at_the_reader(tmp_path: Path) -> None:
