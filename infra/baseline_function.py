@@ -73,9 +73,9 @@ def hit_rates(counted: dict[tuple[str, str], float], least_lookups: dict[str, in
 
 
 def sums(
-    cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime
+    cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime, *, period_s: int = 3600
 ) -> dict[tuple[str, str], float]:
-    """Hits and misses between two full hours, by cache type and the metric's name."""
+    """Hits and misses between two full periods, by cache type and the metric's name."""
     series = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
         StartTime=start,
@@ -89,7 +89,7 @@ def sums(
                         "MetricName": metric,
                         "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
                     },
-                    "Period": 3600,
+                    "Period": period_s,
                     "Stat": "Sum",
                 },
             }

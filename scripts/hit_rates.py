@@ -1,6 +1,7 @@
 """Hit rate of each cache type as CloudWatch knows it, against its target and its seven-day baseline.
 
-Fills the column "Current" of the caching strategy's table of targets.
+Fills the column "Current" of the caching strategy's table of targets. Full hours say how it has been; while an alarm
+rings, --minutes says how it is.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from cache.catalog import CATALOG
 from infra import baseline_function
 from infra.alarms import BASELINE, HITS, MISSES
+from loadtest import terminal
 from scripts import common
 
 if TYPE_CHECKING:
@@ -27,9 +26,12 @@ if TYPE_CHECKING:
 _EXIT_CODES: Final = (
     "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a target missed; 5 no lookups of a type"
 )
-_HOUR: Final = timedelta(hours=1)
-# CloudWatch keeps hourly sums for 455 days.
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3_600
+# CloudWatch keeps hourly sums for 455 days, those of minutes for 15.
 _MOST_HOURS: Final = 455 * 24
+_MOST_MINUTES: Final = 24 * 60
+_UNITS: Final = {_MINUTE_S: "minutes", _HOUR_S: "hours"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,12 @@ def main(argv: list[str] | None = None) -> int:
     return common.guarded("hit_rates", lambda: _show(options))
 
 
-def measure(cloudwatch: Any, settings: Settings, *, hours: int, now: datetime) -> list[Row]:
-    """The hit rates of the last full `hours`, and the newest baseline of the last day."""
-    end = now.replace(minute=0, second=0, microsecond=0)
+def measure(cloudwatch: Any, settings: Settings, *, periods: int, period_s: int, now: datetime) -> list[Row]:
+    """The hit rates of the last full `periods`, and the newest baseline of the last day."""
+    end = datetime.fromtimestamp(now.timestamp() // period_s * period_s, UTC)
+    start = end - timedelta(seconds=periods * period_s)
     namespace, names = settings.names.metric_namespace, list(CATALOG.names())
-    counted = baseline_function.sums(cloudwatch, namespace, names, end - hours * _HOUR, end)
+    counted = baseline_function.sums(cloudwatch, namespace, names, start, end, period_s=period_s)
     baselines = _baselines(cloudwatch, namespace, names, now)
     rows = []
     for cache_type in CATALOG:
@@ -100,32 +103,37 @@ def _baselines(cloudwatch: Any, namespace: str, names: list[str], now: datetime)
 def _show(options: argparse.Namespace) -> int:
     settings = common.stack_settings(options.stack)
     cloudwatch = common.aws("cloudwatch", settings.region)
-    rows = measure(cloudwatch, settings, hours=options.hours, now=datetime.now(UTC))
+    periods, period_s = (options.minutes, _MINUTE_S) if options.minutes else (options.hours, _HOUR_S)
+    rows = measure(cloudwatch, settings, periods=periods, period_s=period_s, now=datetime.now(UTC))
     if options.json:
         print(json.dumps([asdict(row) | {"verdict": row.verdict} for row in rows], indent=2))
     else:
-        _print(rows, settings.names.metric_namespace, options.hours)
+        _print(rows, f"{settings.names.metric_namespace}, the last {periods} full {_UNITS[period_s]}")
     verdicts = {row.verdict for row in rows}
     return 3 if "missed" in verdicts else 5 if "no lookups" in verdicts else 0
 
 
-def _print(rows: list[Row], namespace: str, hours: int) -> None:
-    table = Table(box=None, pad_edge=False, title=f"{namespace}, the last {hours} full hours", title_justify="left")
-    for column in ("cache type", "target", "current", "last seven days", "lookups", ""):
-        table.add_column(column, justify="left" if column in ("cache type", "") else "right")
+def _print(rows: list[Row], title: str) -> None:
+    console = terminal.console()
+    console.print(title)
+    table = terminal.table("cache type", "target:", "current:", "last seven days:", "lookups:", "")
     colours = {"met": "green", "missed": "bold red", "no lookups": "yellow"}
     for row in rows:
         rates = ["–" if rate is None else f"{rate:.2f} %" for rate in (row.current, row.baseline)]
         verdict = f"[{colours[row.verdict]}]{row.verdict}"
         table.add_row(row.cache_type, f"{row.target:g} %", *rates, f"{row.lookups:,}", verdict)
-    Console().print(table)
+    console.print(table)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = common.parser("hit_rates", __doc__, _EXIT_CODES)
     parser.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
-    parser.add_argument(
-        "--hours", type=common.from_number(1, _MOST_HOURS), default=168, help="full hours back from now (default: 168)"
+    window = parser.add_mutually_exclusive_group()
+    window.add_argument(
+        "--hours", type=common.from_number(1, _MOST_HOURS), default=168, help="the last full hours (default: 168)"
+    )
+    window.add_argument(
+        "--minutes", type=common.from_number(1, _MOST_MINUTES), help="instead: the last minutes, up to a day"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser

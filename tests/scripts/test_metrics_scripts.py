@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,20 @@ def test_rates_are_shown_against_targets_and_baselines(cloudwatch: Any, capsys: 
     }  # fmt: skip
     assert (rows["company"]["current"], rows["company"]["verdict"]) == (80.0, "missed")
     assert (rows["session"]["current"], rows["session"]["verdict"]) == (None, "no lookups")
+
+
+def test_last_minutes_are_seen_before_their_hour_is_full(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """While an alarm rings, full hours still show how it was before."""
+    now = datetime.now(UTC)
+    for minutes_ago, hits, misses in ((5, 20, 80), (40, 900, 100)):
+        publish(cloudwatch, "CacheHits", "match", hits, now - timedelta(minutes=minutes_ago))
+        publish(cloudwatch, "CacheMisses", "match", misses, now - timedelta(minutes=minutes_ago))
+
+    assert hit_rates.main(["--stack", "prod", "--minutes", "15"]) == 3
+
+    printed = capsys.readouterr().out
+    assert "the last 15 full minutes" in printed
+    assert re.search(r"match +80 % +20\.00 % +– +100 +missed", printed)
 
 
 def test_without_lookups_nothing_is_met(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
