@@ -82,7 +82,12 @@ def measure(cloudwatch: Any, settings: Settings, *, now: datetime) -> Load:
     left = (
         _by_hour(cloudwatch, settings, "CPUCreditBalance", "Minimum", now, host=True) if settings.node.burstable else []
     )
-    return Load(_high(cpu), _high(engine), max(memory, default=None), min(left, default=None))
+    return Load(
+        cpu=max(map(_high, cpu), default=None),
+        engine_cpu=max(map(_high, engine), default=None),
+        memory_bytes=max(map(max, memory), default=None),
+        credits_left=min(map(min, left), default=None),
+    )
 
 
 def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
@@ -144,8 +149,8 @@ def _members(group: dict[str, Any]) -> list[str]:
 
 def _by_hour(
     cloudwatch: Any, settings: Settings, name: str, stat: str, now: datetime, *, host: bool = False
-) -> list[float]:
-    """All hours of all nodes."""
+) -> list[list[float]]:
+    """The hours of each node that has any."""
     node_dimension = [{"Name": "CacheNodeId", "Value": "0001"}] if host else []
     queries = [
         {
@@ -165,11 +170,15 @@ def _by_hour(
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
         StartTime=now - timedelta(days=_DAYS), EndTime=now, MetricDataQueries=queries
     )
-    return [value for page in pages for result in page["MetricDataResults"] for value in result["Values"]]
+    hours: dict[str, list[float]] = {}
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            hours.setdefault(result["Id"], []).extend(result["Values"])
+    return [values for values in hours.values() if values]
 
 
-def _high(values: list[float]) -> float | None:
-    return sorted(values)[int(0.95 * (len(values) - 1))] if values else None
+def _high(values: list[float]) -> float:
+    return sorted(values)[int(0.95 * (len(values) - 1))]
 
 
 def _advise(options: argparse.Namespace) -> int:

@@ -64,19 +64,37 @@ def test_exit_code_says_whether_anything_has_to_change(stack: str, load: Load, c
     assert scale_up.advise(common.stack_settings(stack), load, LARGE).exit_code == code
 
 
-def measured(stack: str, name: str, value: float, *, host: bool = False) -> None:
-    """28 hours of one of a node's metrics, in moto's CloudWatch."""
-    dimensions = [{"Name": "CacheClusterId", "Value": f"roleferry-{stack}-cache-002"}]
+def measured(
+    stack: str, name: str, value: float, *, host: bool = False, node: str = "002", hours: range = range(2, 30)
+) -> None:
+    """Hours of one of a node's metrics, in moto's CloudWatch."""
+    dimensions = [{"Name": "CacheClusterId", "Value": f"roleferry-{stack}-cache-{node}"}]
     if host:
         dimensions.append({"Name": "CacheNodeId", "Value": "0001"})
     now = datetime.now(UTC)
     boto3.client("cloudwatch", region_name="us-east-1").put_metric_data(
         Namespace="AWS/ElastiCache",
         MetricData=[
-            {"MetricName": name, "Dimensions": dimensions, "Timestamp": now - timedelta(hours=hours), "Value": value}
-            for hours in range(2, 30)
+            {"MetricName": name, "Dimensions": dimensions, "Timestamp": now - timedelta(hours=ago), "Value": value}
+            for ago in hours
         ],
     )
+
+
+def test_one_node_that_is_hot_by_day_is_seen_among_calm_ones(credentials: None) -> None:
+    """As of one shard with what everybody asks for: its busy hours are few among those of all nodes."""
+    day, night = range(2, 10), range(10, 30)
+    stack = common.stack_settings("scale-out")
+    hot, *calm = [node.removeprefix("roleferry-scale-out-cache-") for node in stack.node_ids]
+    with mock_aws():
+        measured("scale-out", "EngineCPUUtilization", 80.0, node=hot, hours=day)
+        measured("scale-out", "EngineCPUUtilization", 5.0, node=hot, hours=night)
+        for node in calm:
+            measured("scale-out", "EngineCPUUtilization", 5.0, node=node)
+
+        load = scale_up.measure(boto3.client("cloudwatch", region_name="us-east-1"), stack, now=datetime.now(UTC))
+
+    assert load == Load(cpu=None, engine_cpu=80.0, memory_bytes=None, credits_left=None)
 
 
 @pytest.mark.parametrize(
