@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from cache.catalog import CATALOG
 from infra import cost
 from infra.static_site import GLOBAL_REGION
 from infra.valkey import ENGINE
+from loadtest import terminal
 from scripts import common
 
 if TYPE_CHECKING:
@@ -63,12 +63,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def checks(settings: Settings, clients: Clients) -> Iterator[Check]:
     """Every check in turn. `clients(service, region)` gives a boto3 client. Wrong credentials raise."""
-    identity = clients("sts", settings.region).get_caller_identity()
+    # A region that is not enabled, or does not exist, takes no credentials: another one tells of both.
+    identity = clients("sts", GLOBAL_REGION).get_caller_identity()
     yield Check("credentials", Status.OK, f"account {identity['Account']} as {identity['Arn'].rpartition('/')[2]}")
+    region = _checked("region", partial(_region, settings, clients("ec2", GLOBAL_REGION)))
+    yield region
+    if region.status is Status.FAILED:
+        return
     ec2, elasticache = clients("ec2", settings.region), clients("elasticache", settings.region)
     quotas = clients("service-quotas", settings.region)
     named: dict[str, Callable[[], tuple[bool, str]]] = {
-        "region": partial(_region, settings, ec2),
         "engine": partial(_engine, settings, elasticache),
         "node type": partial(_node_type, settings, clients("pricing", _PRICING_REGION)),
         "quota of nodes": partial(_node_quota, settings, elasticache, quotas),
@@ -81,14 +85,17 @@ def checks(settings: Settings, clients: Clients) -> Iterator[Check]:
     if settings.certificate_arn:
         named["certificate"] = partial(_certificate, settings, clients("acm", GLOBAL_REGION))
     for name, check in named.items():
-        try:
-            fine, detail = check()
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            status = Status.UNKNOWN if code in _DENIED else Status.FAILED
-            yield Check(name, status, f"{error.operation_name}: {code}: {error.response['Error']['Message']}")
-        else:
-            yield Check(name, Status.OK if fine else Status.FAILED, detail)
+        yield _checked(name, check)
+
+
+def _checked(name: str, check: Callable[[], tuple[bool, str]]) -> Check:
+    try:
+        fine, detail = check()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = Status.UNKNOWN if code in _DENIED else Status.FAILED
+        return Check(name, status, f"{error.operation_name}: {code}: {error.response['Error']['Message']}")
+    return Check(name, Status.OK if fine else Status.FAILED, detail)
 
 
 def _region(settings: Settings, ec2: Any) -> tuple[bool, str]:
@@ -144,9 +151,14 @@ def _hourly(product: dict[str, Any]) -> Iterator[float]:
 
 def _node_quota(settings: Settings, elasticache: Any, quotas: Any) -> tuple[bool, str]:
     pages = elasticache.get_paginator("describe_cache_clusters").paginate()
-    running = [cluster["CacheClusterId"] for page in pages for cluster in page["CacheClusters"]]
-    more = len(set(settings.node_ids) - set(running))
-    return _within(_quota(quotas, "elasticache", "Nodes per Region"), len(running), more, "nodes")
+    # A node of a replication group is a cluster of its own; one of Memcached's has several.
+    running = {
+        cluster["CacheClusterId"]: cluster.get("NumCacheNodes", 1)
+        for page in pages
+        for cluster in page["CacheClusters"]
+    }
+    more = len(set(settings.node_ids) - running.keys())
+    return _within(_quota(quotas, "elasticache", "Nodes per Region"), sum(running.values()), more, "nodes")
 
 
 def _vpc_quota(ec2: Any, quotas: Any) -> tuple[bool, str]:
@@ -217,12 +229,12 @@ def _preflight(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(check) for check in found], indent=2))
     else:
         colours = {Status.OK: "green", Status.FAILED: "bold red", Status.UNKNOWN: "yellow"}
-        table = Table(box=None, pad_edge=False, title=f"Stack {settings.stack}", title_justify="left")
-        for column in ("check", "", "detail"):
-            table.add_column(column, overflow="fold")
+        table = terminal.table("check", "", "detail")
         for check in found:
-            table.add_row(check.name, f"[{colours[check.status]}]{check.status}", check.detail)
-        Console().print(table)
+            table.add_row(check.name, f"[{colours[check.status]}]{check.status}", escape(check.detail))
+        console = terminal.console()
+        console.print(f"Stack {settings.stack}")
+        console.print(table)
     return 3 if any(check.status is Status.FAILED for check in found) else 0
 
 

@@ -20,6 +20,7 @@ from scripts import common
 if TYPE_CHECKING:
     import argparse
 
+_EXIT_CODES: Final = "exit codes: 0 published, or nothing to publish yet; 1 an error; 2 wrong usage"
 # CloudWatch takes data of the last two weeks.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/publishingMetrics.html
 _MOST_HOURS: Final = 14 * 24 - 1
@@ -35,8 +36,12 @@ def _publish(options: argparse.Namespace) -> int:
     cloudwatch = common.aws("cloudwatch", settings.region)
     act = baseline_function.measure if options.dry_run else baseline_function.publish
     now = datetime.now(UTC)
-    published = {}
-    with terminal.progress() as progress:
+    published: dict[str, dict[str, float]] = {}
+    hours = options.back_fill + 1
+    with (
+        common.saying(lambda: f"Of {hours} hour(s) {0 if options.dry_run else len(published)} were published."),
+        terminal.progress() as progress,
+    ):
         for back in range(options.back_fill, -1, -1):
             at = now - timedelta(hours=back)
             published[at.isoformat(timespec="seconds")] = act(
@@ -45,7 +50,7 @@ def _publish(options: argparse.Namespace) -> int:
                 least_lookups=least_lookups(CATALOG),
                 now=at,
             )
-            progress("publishing", 1 - back / (options.back_fill + 1))
+            progress("publishing", 1 - back / hours)
     if options.json:
         print(json.dumps({"dry_run": options.dry_run, "baselines": published}, indent=2))
         return 0
@@ -58,7 +63,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = common.parser("publish_baseline", __doc__)
+    parser = common.parser("publish_baseline", __doc__, _EXIT_CODES)
     parser.add_argument("--stack", required=True, help="a stack with a Pulumi.<stack>.yaml, such as prod")
     parser.add_argument(
         "--back-fill",

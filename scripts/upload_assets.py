@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+_EXIT_CODES: Final = (
+    "exit codes: 0 the bucket is as the folder; 1 an error; 2 wrong usage, or a name without fingerprint"
+)
 _ASSETS: Final = ASSET_PATH.strip("/*") + "/"
 _DATE: Final = r"(19|20)\d\d(0\d|1[0-2])[0-3]\d"
 # Also numbered ones, and sizes. Of 1,000 random hashes in base64 three or four look like that.
@@ -152,12 +155,13 @@ def plan(found: list[File], in_bucket: Mapping[str, str], *, delete: bool) -> Pl
 def upload(s3: Any, bucket: str, planned: Plan, *, progress: Callable[[str, float], None]) -> None:
     """Fingerprinted files first; the first page is sent when all of them are there."""
     done = 0
-    for fingerprinted in (True, False):
-        batch = [file for file in planned.uploads if file.fingerprinted is fingerprinted]
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            for _ in pool.map(lambda file: _put(s3, bucket, file), batch):
-                done += 1
-                progress("uploading", done / len(planned.uploads))
+    with common.saying(lambda: f"At least {done} of {len(planned.uploads)} file(s) were uploaded."):
+        for fingerprinted in (True, False):
+            batch = [file for file in planned.uploads if file.fingerprinted is fingerprinted]
+            with ThreadPoolExecutor(_WORKERS) as pool:
+                for _ in pool.map(lambda file: _put(s3, bucket, file), batch):
+                    done += 1
+                    progress("uploading", done / len(planned.uploads))
 
 
 def invalidate(cloudfront: Any, distribution: str, stale: tuple[str, ...]) -> str | None:
@@ -193,11 +197,13 @@ def _upload(options: argparse.Namespace) -> int:
     )
     invalidation = None
     if not options.dry_run:
+        cloudfront = common.aws("cloudfront", region)
         with terminal.progress() as progress:
             upload(s3, bucket, planned, progress=progress)
-        if options.delete:
-            _delete(s3, bucket, planned.extra)
-        invalidation = invalidate(common.aws("cloudfront", region), distribution, planned.stale)
+        with common.saying(lambda: f"All {len(planned.uploads)} file(s) were uploaded."):
+            if options.delete:
+                _delete(s3, bucket, planned.extra)
+            invalidation = invalidate(cloudfront, distribution, planned.stale)
     _report(options, bucket, planned, invalidation)
     return 0
 
@@ -249,7 +255,7 @@ def _report(options: argparse.Namespace, bucket: str, planned: Plan, invalidatio
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = common.parser("upload_assets", __doc__)
+    parser = common.parser("upload_assets", __doc__, _EXIT_CODES)
     add = parser.add_argument
     add("folder", type=Path, help="what the build wrote: pages, and fingerprinted files below assets/")
     add("--outputs", type=Path, metavar="FILE", help="what `pulumi stack output --json` printed")

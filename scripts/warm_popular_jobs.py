@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from cache.warming.run import Score
 
 NAME = "warm_popular_jobs"
+_EPILOG = """The environment has the addresses: CACHE_URL (redis://, rediss://) and DATABASE_URL (postgresql://).
+
+exit codes: 0 warmed, also if the function failed for some users or another run is at it; 1 an error, or the function
+failed for every user; 2 wrong usage"""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    variables = "The environment has the addresses: CACHE_URL (redis://, rediss://) and DATABASE_URL (postgresql://)."
-    parser = common.parser(NAME, __doc__, variables)
+    parser = common.parser(NAME, __doc__, _EPILOG)
     parser.add_argument(
         "score", metavar="MODULE:FUNCTION", help="function(user_id, job_ids) that gives {job_id: score}"
     )

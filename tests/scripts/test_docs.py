@@ -72,6 +72,7 @@ def test_every_script_has_help_and_json_and_is_documented(name: str, capsys: pyt
 
     assert f"python -m scripts.{name}" in shown
     assert "--json" in shown
+    assert "exit codes: 0 " in shown
     assert str(importlib.import_module(f"scripts.{name}").__doc__).partition("\n")[0] in shown
     assert f"python -m scripts.{name}" in (DOCS / "operations.md").read_text()
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ProfileNotFound
 from moto import mock_aws
 
 from scripts import common, hit_rates, publish_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAMESPACE = "RoleFerry/Cache/prod"
 
@@ -150,6 +154,70 @@ def test_refusals_of_aws_are_one_sentence(capsys: pytest.CaptureFixture[str]) ->
     assert "x: AWS refused GetMetricData: AccessDenied: no" in capsys.readouterr().err
     assert common.guarded("x", unreachable) == 1
     assert "AWS could not be asked" in capsys.readouterr().err
+
+
+def test_credentials_that_are_over_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    def expired() -> int:
+        raise ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "GetCallerIdentity")
+
+    def unknown() -> int:
+        raise ProfileNotFound(profile="prd")
+
+    assert common.guarded("x", expired) == 2
+    assert "does not take these credentials: ExpiredToken: The token is expired; sign in" in capsys.readouterr().err
+    assert common.guarded("x", unknown) == 2
+    assert "The config profile (prd) could not be found" in capsys.readouterr().err
+
+
+def test_address_of_aws_that_is_none_is_told(
+    cloudwatch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")
+
+    assert hit_rates.main(["--stack", "prod"]) == 2
+
+    assert capsys.readouterr().err == "hit_rates: AWS cannot be asked: Invalid endpoint: localhost.\n"
+
+
+def test_what_was_published_before_an_error_is_told(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    count(cloudwatch, "ijp", 95, 5, hours_ago=30)
+    calls = 0
+
+    def refuse(**_kwargs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, "PutMetricData")
+
+    boto3.setup_default_session()
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register("before-call.cloudwatch.PutMetricData", refuse)
+    try:
+        assert publish_baseline.main(["--stack", "prod", "--back-fill", "4"]) == 1
+    finally:
+        boto3.setup_default_session()
+
+    assert "PutMetricData: Throttling: Rate exceeded. Of 5 hour(s) 2 were published." in capsys.readouterr().err
+
+
+def test_reader_that_has_seen_enough_is_no_error_to_tell() -> None:
+    """`python -m scripts.… | head` ends early, and quietly."""
+    script = "import sys; from scripts import common; sys.exit(common.guarded('x', lambda: print('y') or 0))"
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    run = subprocess.run(
+        [sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=common.ROOT, check=False
+    )
+    os.close(writer)
+
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_file_that_cannot_be_used_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert common.guarded("x", lambda: len((tmp_path / "none").read_text())) == 1
+
+    assert capsys.readouterr().err == f"x: {tmp_path}/none: No such file or directory.\n"
 
 
 def test_hours_are_limited(capsys: pytest.CaptureFixture[str]) -> None:

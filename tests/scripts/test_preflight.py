@@ -101,11 +101,6 @@ def replaced(service: str, operation: str, answer: Any, number: int = 0) -> dict
     ("check", "answers", "told"),
     [
         (
-            "region",
-            replaced("ec2", "describe_regions", {"Regions": [{"OptInStatus": "not-opted-in"}]}),
-            "not enabled in this account",
-        ),
-        (
             "engine",
             replaced(
                 "elasticache",
@@ -148,8 +143,43 @@ def test_what_may_not_be_asked_is_unknown_and_an_error_fails() -> None:
     found = checked(answers=replaced("ec2", "describe_regions", "UnauthorizedOperation"))
     assert found["region"].status is Status.UNKNOWN
 
-    found = checked(answers=replaced("ec2", "describe_regions", "InvalidParameterValue"))
-    assert (found["region"].status, "InvalidParameterValue" in found["region"].detail) == (Status.FAILED, True)
+    found = checked(answers=replaced("ec2", "describe_availability_zones", "InternalError"))
+    assert (found["zones"].status, "InternalError" in found["zones"].detail) == (Status.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"Regions": [{"OptInStatus": "not-opted-in"}]}, "eu-south-2 is not enabled in this account"),
+        ("InvalidParameterValue", "InvalidParameterValue"),
+    ],
+)
+def test_region_that_is_not_enabled_is_told_by_another(answer: Any, told: str) -> None:
+    """It takes no credentials itself, so that nothing is asked there."""
+    config = stack.configuration("prod") | {"aws:region": "eu-south-2"}
+    with stubbed("sts") as (sts, identity), stubbed("ec2") as (ec2, regions):
+        identity.add_response(*FINE["sts"][0])
+        if isinstance(answer, str):
+            regions.add_client_error("describe_regions", answer, "refused")
+        else:
+            regions.add_response("describe_regions", answer)
+        clients = {("sts", "us-east-1"): sts, ("ec2", "us-east-1"): ec2}
+
+        found = list(preflight.checks(settings.read("prod", config), lambda *asked: clients[asked]))
+
+    assert [(check.name, check.status) for check in found] == [
+        ("credentials", Status.OK),
+        ("region", Status.FAILED),
+    ]
+    assert told in found[1].detail
+
+
+def test_nodes_of_memcached_count_by_their_number() -> None:
+    several = {"CacheClusters": [{"CacheClusterId": "other", "NumCacheNodes": 20}]}
+
+    found = checked(answers=replaced("elasticache", "describe_cache_clusters", several))
+
+    assert "20 nodes run, 2 would come" in found["quota of nodes"].detail
 
 
 @pytest.mark.parametrize(

@@ -227,3 +227,27 @@ def test_wrong_usage_is_told_before_anything_changes(tmp_path: Path, capsys: pyt
     (tmp_path / "outputs.json").write_text("[]")
     assert upload_assets.main([str(tmp_path), "--outputs", str(tmp_path / "outputs.json")]) == 2
     assert "pulumi stack output --json" in capsys.readouterr().err
+
+
+def test_what_was_uploaded_before_an_error_is_told(
+    s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [str(folder), "--bucket", BUCKET, "--distribution"]
+    assert upload_assets.main([*where, distribution]) == 0
+    (folder / "index.html").write_text("new")
+
+    assert upload_assets.main([*where, "NOWHERE"]) == 1
+
+    assert capsys.readouterr().err.endswith("does not exist. All 1 file(s) were uploaded.\n")
+
+
+def test_interrupted_upload_says_how_far_it_got(s3: Any, folder: Path) -> None:
+    planned = upload_assets.plan(upload_assets.files(folder), {}, delete=False)
+
+    def interrupt(_what: str, _share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as ended:
+        upload_assets.upload(s3, BUCKET, planned, progress=interrupt)
+
+    assert ended.value.__notes__ == [f"At least 1 of {len(planned.uploads)} file(s) were uploaded."]
