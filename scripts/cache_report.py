@@ -293,10 +293,8 @@ def _connection(options: argparse.Namespace) -> dict[str, Any]:
         except (TypeError, redis.exceptions.RedisError) as error:
             raise common.UsageError(f"the URL of the cache has an option that redis-py refuses: {error}.") from None
         return connection
-    outputs = common.stack_outputs(options.outputs)
-    lacking = {"operator_user_name", "replication_group_id", "region", "cache_endpoint", "port"} - outputs.keys()
-    if lacking:
-        raise common.UsageError(f"--outputs {options.outputs} lacks {', '.join(sorted(lacking))}.")
+    needed = ("operator_user_name", "replication_group_id", "region", "cache_endpoint", "port")
+    outputs = common.stack_outputs(options.outputs, *needed)
     # On one machine the nodes have one address, each a port, and an authority of their own; the first is a primary.
     local = outputs.get("local", {})
     return {

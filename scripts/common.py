@@ -156,8 +156,8 @@ def stack_settings(stack: str) -> Settings:
     return settings.from_file(stack_file.find(ROOT, stack))
 
 
-def stack_outputs(file: Path) -> dict[str, Any]:
-    """What `pulumi stack output --json` wrote into `file`."""
+def stack_outputs(file: Path, *needed: str) -> dict[str, Any]:
+    """What `pulumi stack output --json` wrote into `file`. Raises UsageError, also where it lacks one of `needed`."""
     try:
         outputs = json.loads(file.read_text())
     except OSError as error:
@@ -169,6 +169,8 @@ def stack_outputs(file: Path) -> dict[str, Any]:
         outputs = None
     if not isinstance(outputs, dict):
         raise UsageError(f"--outputs {file} must hold what `pulumi stack output --json` prints.")
+    if lacking := sorted(set(needed) - outputs.keys()):
+        raise UsageError(f"--outputs {file} lacks {', '.join(lacking)}.")
     return outputs
 
 

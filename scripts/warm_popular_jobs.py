@@ -17,11 +17,13 @@ import tomllib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cache import CacheService
+from cache.elasticache import IamCredentials
 from cache.metrics.dogstatsd import DogStatsD
 from cache.warming.postgres import Jobs, PostgresSource, Users
 from cache.warming.run import POPULAR_JOBS, SCORES_PER_S, AlreadyRunningError, Run, Summary, WarmingError
@@ -55,6 +57,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=Path, help="TOML with the names of tables and columns, or SQL of your own")
     parser.add_argument("--layout", default="hash", help="of the scores, as the application has it (default: hash)")
     parser.add_argument("--cluster", action="store_true", help="CACHE_URL names a node of a cluster")
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        metavar="FILE",
+        help="what `pulumi stack output --json` printed, instead of CACHE_URL: signs in by IAM as the application",
+    )
     parser.add_argument("--statsd", metavar="HOST:PORT", help="send the summary there, as roleferry.cache.warming.…")
     parser.add_argument("--dry-run", action="store_true", help="say how much there is to do, and change nothing")
     parser.add_argument("--json", action="store_true", help="the summary as JSON, and no progress bar")
@@ -102,6 +110,27 @@ def from_environment(name: str, example: str) -> str:
     if not os.environ.get(name):
         raise UsageError(f"{name} is not set. Set it to an address such as {example}.")
     return os.environ[name]
+
+
+def cache_of(options: argparse.Namespace) -> CacheService:
+    """The stack's cache with --outputs, else that of CACHE_URL."""
+    if options.outputs is None:
+        url = common.cache_url("CACHE_URL", from_environment("CACHE_URL", "rediss://host:6379"))
+        return CacheService.from_url(url, layout=options.layout, cluster=options.cluster)
+    needed = ("cache_endpoint", "port", "cluster_mode", "app_user_name", "replication_group_id", "region")
+    outputs = common.stack_outputs(options.outputs, *needed)
+    credentials = IamCredentials(outputs["app_user_name"], outputs["replication_group_id"], outputs["region"])
+    # Raises where there are no AWS keys: to the library that is a cache which does not answer.
+    credentials.get_credentials()
+    # `python -m local` has an authority of its own.
+    authority = outputs.get("local", {}).get("ca_file")
+    return CacheService.from_url(
+        f"rediss://{outputs['cache_endpoint']}:{outputs['port']}"
+        + (f"?ssl_ca_certs={quote(authority)}" if authority else ""),
+        credential_provider=credentials,
+        layout=options.layout,
+        cluster=outputs["cluster_mode"],
+    )
 
 
 def address(given: str) -> tuple[str, int]:
@@ -165,11 +194,7 @@ def warm(options: argparse.Namespace) -> int:
         source = PostgresSource(
             from_environment("DATABASE_URL", "postgresql://user@host/name"), **read_queries(options.queries)
         )
-        service = CacheService.from_url(
-            common.cache_url("CACHE_URL", from_environment("CACHE_URL", "rediss://host:6379")),
-            layout=options.layout,
-            cluster=options.cluster,
-        )
+        service = cache_of(options)
     except ValueError as error:
         raise UsageError(str(error)) from error
     with source, contextlib.closing(service), bar(is_quiet=options.json) as progress:

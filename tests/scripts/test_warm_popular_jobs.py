@@ -24,6 +24,7 @@ from cache.warming.run import AlreadyRunningError, Run, Summary
 from local.postgres import Postgres
 from local.valkey import Valkey
 from scripts.warm_popular_jobs import main
+from tests.iam import USER, local_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +131,39 @@ def test_it_computes_the_popular_jobs_of_active_users_and_then_nothing(warm: Any
     assert cache.get_match_scores(4, JOBS) == {job: {"score": 4} for job in JOBS}
     assert cache.get_match_scores(1_000_000, JOBS) == {}
     assert warm()[1].startswith("0 scores for 0 users")
+
+
+def test_it_signs_in_at_the_stack_s_cache_as_the_application(
+    warm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack has no user with a password."""
+    monkeypatch.delenv("CACHE_URL")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key/with+signs")
+    file = tmp_path / "outputs.json"
+    with local_cache() as cache:
+        outputs = {
+            "cache_endpoint": "127.0.0.1", "port": cache.port, "cluster_mode": False, "app_user_name": USER,
+            "replication_group_id": "prod-cache", "region": "us-east-1", "local": {"ca_file": str(cache.front.ca_file)},
+        }  # fmt: skip
+        file.write_text(json.dumps(outputs))
+
+        code, out, err = warm("score", "--outputs", str(file))
+
+    assert (code, err) == (0, "")
+    assert out.startswith("30 scores for 10 users in ")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    code, _, err = warm("score", "--outputs", str(file))
+    assert (code, err.startswith("warm_popular_jobs: no AWS credentials")) == (2, True)
+    file.write_text(json.dumps({name: value for name, value in outputs.items() if name != "app_user_name"}))
+    assert warm("score", "--outputs", str(file))[0::2] == (
+        2,
+        f"warm_popular_jobs: --outputs {file} lacks app_user_name.\n",
+    )
 
 
 def test_the_next_process_knows_what_the_one_before_has_warmed(
