@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import commands, keys
 from cache.commands import Send, Unavailable
+from cache.link import CONNECT_TIMEOUT_S
 from cache.warming import CHUNK_USERS, CHUNKS_AT_ONCE, INTERVAL_S, Warmer, WarmingCounts
 from cache.warming.overlap import run_overlapping
 
@@ -36,6 +37,7 @@ _CHUNK_S: Final = 0.005
 # So many chunks in a row without an answer: the server is gone, and the next run is soon enough.
 _GIVE_UP_AFTER: Final = 5
 _SHOWN_FAILURES: Final = 10
+_ASK_AGAIN_S: Final = 0.05
 
 
 class WarmingError(RuntimeError):
@@ -113,7 +115,7 @@ class Run:
         """Raises AlreadyRunningError while another process warms, WarmingError if cache or source cannot be read."""
         began = time.monotonic()
         try:
-            if not self._service.run(self._warmer.recall()):
+            if not self._recall():
                 raise WarmingError("The cache does not answer. Nothing was warmed.")
             if self._dry_run:
                 self._warm()
@@ -122,6 +124,15 @@ class Run:
         finally:
             self.summary.took_s = time.monotonic() - began
         return self.summary
+
+    def _recall(self) -> bool:
+        """Asks for as long as connecting may take: a cluster's first connections, by TLS, outlast an operation."""
+        give_up_at = time.monotonic() + CONNECT_TIMEOUT_S
+        while not self._service.run(self._warmer.recall()):
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(_ASK_AGAIN_S)
+        return True
 
     def _warm_alone(self) -> None:
         flows = self._service.flows

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from cache.warming.run import AlreadyRunningError, Run, Summary
 from local.postgres import Postgres
 from local.valkey import Valkey
 from scripts.warm_popular_jobs import main
+from tests import patient
+from tests.behaviour.proxy import Proxy
 from tests.iam import USER, local_cache
 
 if TYPE_CHECKING:
@@ -131,6 +134,29 @@ def test_it_computes_the_popular_jobs_of_active_users_and_then_nothing(warm: Any
     assert cache.get_match_scores(4, JOBS) == {job: {"score": 4} for job in JOBS}
     assert cache.get_match_scores(1_000_000, JOBS) == {}
     assert warm()[1].startswith("0 scores for 0 users")
+
+
+@pytest.mark.parametrize("deadline_s", [0.1])
+def test_connecting_may_take_longer_than_an_operation(
+    warm: Any, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster's first connections by TLS do."""
+    monkeypatch.setattr("cache.link.CONNECT_TIMEOUT_S", 60)
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 60)
+
+    def answer() -> None:
+        monkeypatch.setattr("cache.link.DEADLINE_S", patient.DEADLINE_S)
+        proxy.may_reply.set()
+
+    with Proxy(valkey.port) as proxy:
+        monkeypatch.setenv("CACHE_URL", proxy.url)
+        proxy.may_reply.clear()
+        threading.Timer(0.3, answer).start()
+
+        code, out, err = warm("score", "--dry-run")
+
+    assert (code, err) == (0, "")
+    assert out.startswith("30 scores to compute for 10 users")
 
 
 def test_it_signs_in_at_the_stack_s_cache_as_the_application(
