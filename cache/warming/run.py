@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import commands, keys
 from cache.commands import Send, Unavailable
+from cache.flows import LEASE_MS
 from cache.link import CONNECT_TIMEOUT_S
 from cache.warming import CHUNK_USERS, CHUNKS_AT_ONCE, INTERVAL_S, Warmer, WarmingCounts
 from cache.warming.overlap import run_overlapping
@@ -135,14 +136,30 @@ class Run:
         return True
 
     def _warm_alone(self) -> None:
-        flows = self._service.flows
-        token = self._service.run(flows.take_turn(keys.WARMING_RUN))
-        if not isinstance(token, bytes):
-            raise AlreadyRunningError("Another process is warming; it does the work of this one too.")
+        token = self._take_turn()
         try:
             self._warm()
         finally:
-            self._service.run(flows.end_turn(keys.WARMING_RUN, token))
+            self._service.run(self._service.flows.end_turn(keys.WARMING_RUN, token))
+
+    def _take_turn(self) -> bytes:
+        """The token. Asks again where there was no answer, since the lease may be on a shard not connected to yet.
+
+        What was not answered may have been taken all the same: then it looks like another's until it ends.
+        """
+        give_up_at = time.monotonic() + CONNECT_TIMEOUT_S + LEASE_MS / 1_000
+        was_unanswered = False
+        while True:
+            token = self._service.run(self._service.flows.take_turn(keys.WARMING_RUN))
+            if isinstance(token, bytes):
+                return token
+            was_unanswered |= token is not None
+            is_late = time.monotonic() >= give_up_at
+            if token is None and (is_late or not was_unanswered):
+                raise AlreadyRunningError("Another process is warming; it does the work of this one too.")
+            if is_late:
+                raise WarmingError("The cache does not answer. Nothing was warmed.")
+            time.sleep(_ASK_AGAIN_S)
 
     def _warm(self) -> None:
         jobs = self._source.popular_jobs(self._jobs)

@@ -159,6 +159,40 @@ def test_connecting_may_take_longer_than_an_operation(
     assert out.startswith("30 scores to compute for 10 users")
 
 
+@pytest.mark.parametrize("deadline_s", [0.1])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_turn_that_was_not_answered_is_not_another_process(
+    is_away: bool, warm: Any, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a shard that was not connected to yet. The lease may have been taken, and then ends by itself."""
+    with Proxy(valkey.port) as proxy:
+        monkeypatch.setenv("CACHE_URL", proxy.url)
+        asks = CacheService.run
+        asked = iter(range(1_000_000))
+
+        def answer() -> None:
+            monkeypatch.setattr("cache.link.DEADLINE_S", patient.DEADLINE_S)
+            proxy.may_reply.set()
+
+        def stalls_after_the_first(service: CacheService, *arguments: Any) -> Any:
+            result = asks(service, *arguments)
+            if next(asked) == 0:
+                proxy.may_reply.clear()
+                if not is_away:
+                    threading.Timer(0.3, answer).start()
+            return result
+
+        monkeypatch.setattr(CacheService, "run", stalls_after_the_first)
+        code, out, err = warm()
+        proxy.may_reply.set()
+
+    if is_away:
+        assert (code, out, err) == (1, "", "warm_popular_jobs: The cache does not answer. Nothing was warmed.\n")
+    else:
+        assert (code, err) == (0, "")
+        assert out.startswith("30 scores for 10 users")
+
+
 def test_it_signs_in_at_the_stack_s_cache_as_the_application(
     warm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +428,7 @@ def test_the_summary_goes_to_statsd(warm: Any) -> None:
         (["own_scores:score", "--scores-per-second", "nan"], {}, "--scores-per-second must be a number from 0."),
         (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
         (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
+        (["own_scores:score", "--statsd", "host:99999"], {}, "--statsd 'host:99999' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
     ],
 )
