@@ -313,7 +313,7 @@ def _print(report: Report, growth: dict[str, float] | None) -> None:
     console = terminal.console()
     full = f" of {report.maxmemory_bytes / 1e6:,.0f} MB" if report.maxmemory_bytes else ""
     where = f"A {report.role}" if report.shards == 1 else f"{report.shards} shards, each by a {report.role}"
-    counted = "its primary counts what was evicted and expired (Evictions on the dashboard)"
+    counted = "a primary counts what was evicted and expired (Evictions on the dashboard)"
     if report.evicted is not None:
         counted = f"{report.evicted:,} evicted and {report.expired:,} expired in {report.uptime_s / 3600:,.1f} h"
     console.print(f"{where}: {report.entries:,} keys, {report.used_bytes / 1e6:,.1f} MB{full}; {counted}")

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-
 from cache.nodes import NODE_TYPES
 from infra.alarms import CPU_PERCENT_OF_ONE_VCPU, CREDITS_LEFT, ENGINE_CPU_PERCENT
+from loadtest import terminal
 from scripts import common
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def _target(settings: Settings, name: str | None) -> NodeType:
 
 
 def _print(settings: Settings, load: Load, advice: Advice, to: str) -> None:
-    console = Console(highlight=False)
+    console = terminal.console()
     shown = {
         "data at most": f"{(load.memory_bytes or 0) / 1e6:,.0f} MB, {settings.node.usable_bytes / 1e6:,.0f} MB usable",
         "CPU in busy hours": "–" if load.cpu is None else f"{load.cpu:.0f} %",

@@ -135,7 +135,7 @@ def cache_of(options: argparse.Namespace) -> CacheService:
 
 def address(given: str) -> tuple[str, int]:
     host, _, port = given.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise UsageError(f"--statsd {given!r} must look like 127.0.0.1:8125.")
     return host, int(port)
 

@@ -55,7 +55,7 @@ def load(path: Path = FILE) -> Expectations:
         return Expectations.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
         raise ExpectationsError(f"{path} cannot be read: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExpectationsError(f"{path} is no TOML: {error}.") from None
     except ValidationError as error:
         found = error.errors()[0]

@@ -7,6 +7,7 @@ connections, the static site, the week before) stays that of ordinary days. Runs
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -79,9 +80,9 @@ class Run:
     @classmethod
     def load(cls, path: Path) -> Run:
         try:
-            with np.load(path) as stored:
+            with path.open("rb") as file, np.load(file) as stored:
                 arrays = {name: stored[name].astype(np.float64) for name in stored.files}
-        except OSError:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # the last: one whose writing was interrupted
             raise RunError(f"there is no run {path}; drive it with --fresh.") from None
         return cls(
             {name: arrays[f"hits_{name}"] for name in CATALOG.names()},

@@ -127,3 +127,12 @@ def test_missing_run_is_told(
     assert rehearse_alarms.main(["--stack", "prod", "--runs", str(tmp_path)]) == 1
 
     assert "drive it with --fresh" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [b"", b"PK\x03\x04 half a run", b"other"])
+def test_what_is_no_run_is_driven_again(kept: bytes, tmp_path: Path) -> None:
+    """As one that was interrupted while it was written."""
+    (tmp_path / "run.npz").write_bytes(kept)
+
+    with pytest.raises(RunError, match="drive it with --fresh"):
+        Run.load(tmp_path / "run.npz")

@@ -161,10 +161,11 @@ def test_wrong_usage_ends_with_2(arguments: list[str], told: str, capsys: pytest
         ("[faults.a]\nmust = 1", "faults.a.must"),
         ("[faults.a]\nmust = {}\nmuts = {}", "faults.a.muts"),
         ("faults = ", "no TOML"),
+        ("# \xff", "no TOML"),
     ],
 )
 def test_bad_expectations_are_refused(text: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.toml").write_text(text)
+    (tmp_path / "bad.toml").write_bytes(text.encode("latin-1"))
 
     with pytest.raises(expectations.ExpectationsError) as refused:
         expectations.load(tmp_path / "bad.toml")
