@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -263,7 +264,10 @@ class AsyncCacheService:
             case Send():
                 return await self._link.send(step.commands, operation)
             case Compute():
-                return await compute(*step.arguments)
+                awaitable = compute(*step.arguments)
+                if not inspect.isawaitable(awaitable):
+                    raise TypeError(f"{compute!r} is not async; AsyncCacheService takes async functions.")
+                return await awaitable
             case WaitForLease():
                 seen = await self._wait_for_lease(step)
                 operation.has_waited()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import queue
 import threading
 import time
@@ -316,7 +317,13 @@ class CacheService:
             case Send():
                 return self._link.send(step.commands, operation)
             case Compute():
-                return compute(*step.arguments)
+                answer = compute(*step.arguments)
+                if inspect.iscoroutine(answer):  # nothing was done: what was to be saved is not
+                    answer.close()
+                    raise TypeError(
+                        f"{compute!r} is async; CacheService takes plain functions (AsyncCacheService, async)."
+                    )
+                return answer
             case WaitForLease():
                 seen = self._wait_for_lease(step)
                 operation.has_waited()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,34 @@ def test_a_save_that_fails_leaves_nothing_and_reaches_its_caller(service: Any, r
 
     assert not raw.exists(f"ijp:{USER}", "lock:{ijp:1234}")
     assert service.get_ijp(USER, lambda: "old") == "old"
+
+
+@pytest.mark.parametrize(("shell", "layout", "place"), [("sync", "hash", "standalone")])
+def test_an_async_function_is_refused_before_anything_is_taken_for_saved(service: Any) -> None:
+    async def save() -> None: ...
+
+    with pytest.raises(TypeError, match=r"save.* is async; CacheService takes plain functions"):
+        service.update_ijp(USER, "new", save=save)
+
+    assert service.get_ijp(USER, lambda: "old") == "old"
+
+
+@pytest.mark.parametrize("place", ["standalone"])
+@pytest.mark.usefixtures("raw")
+def test_a_plain_function_is_refused_by_the_async_service(app_url: str) -> None:
+    async def use() -> None:
+        service = cache.AsyncCacheService.from_url(app_url)
+        plain: Any = never_mind
+        try:
+            await service.get_ijp(USER, plain)
+        finally:
+            await service.close()
+
+    def never_mind() -> str:
+        return "plain"
+
+    with pytest.raises(TypeError, match=r"never_mind.* is not async; AsyncCacheService takes async functions"):
+        asyncio.run(use())
 
 
 def test_a_session_slides_and_ends(service: Any, raw: redis.Redis) -> None:
