@@ -90,7 +90,7 @@ def counted_request() -> Iterator[RequestCounts]:
 class Stats:
     """Counts by cache type, and the server lookups that the library caused. Safe to share between threads.
 
-    `monotonic` is what computes are timed with.
+    `monotonic` is what computes are timed with, and how long others wait for them.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

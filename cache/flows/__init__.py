@@ -11,7 +11,7 @@ single jobs keep two batches from computing one job twice; they are about work, 
 invalidation deletes the lease, a plain write takes it over, in a round trip before the one that stores: so a value
 computed from older data is refused, and so is a write that timed out here and arrives there after a newer one.
 Waiters look again when the lease is free, or when their patience ends: then they compute for themselves and store
-nothing.
+nothing. A function that asks for what it computes itself, in the same thread or task, does so at once.
 
 An outage is an answer (`Unavailable`): lookups miss, computes run, nothing is written. What was to be invalidated
 becomes pending, and False is the answer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cache import codec, commands
@@ -12,7 +13,7 @@ from cache.layouts import LAYOUTS
 from cache.pending import Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from cache.catalog import Catalog
     from cache.clock import Clock
@@ -102,6 +103,7 @@ class Base:
         self.nonce = new_nonce
         self._patience_s = patience_s
         self._near = near
+        self._under_way: dict[tuple[Hashable, str], frozenset[int]] = {}
 
     def _invalidate(self, *deletions: Command) -> Flow[bool]:
         """True when the server has confirmed; else they are pending."""
@@ -134,6 +136,24 @@ class Base:
             self.stats.failed(name)
             raise
         return value, self.stats.monotonic() - began_s
+
+    @contextmanager
+    def _computing(self, lease: str, jobs: Iterable[int] = ()) -> Iterator[None]:
+        """While the caller's function runs under this lease. Asking for the same, it does not wait for itself."""
+        mine = self._caller(), lease
+        outer = self._under_way.get(mine)
+        self._under_way[mine] = frozenset(jobs).union(outer or ())
+        try:
+            yield
+        finally:
+            if outer is None:
+                del self._under_way[mine]
+            else:
+                self._under_way[mine] = outer
+
+    def _computed_by_caller(self, lease: str) -> frozenset[int] | None:
+        """The jobs that the caller itself computes under this lease; None where it computes nothing under it."""
+        return self._under_way.get((self._caller(), lease))
 
     def _release(self, lease: str, token: bytes) -> Flow[None]:
         try:

@@ -156,7 +156,7 @@ class ScoreFlows(Base):
     ) -> Flow[dict[int, dict[str, Json]]]:
         """Computes what nobody else computes, then waits for the rest; holds nothing while it waits."""
         lease = keys.lease(keys.match(user_id))
-        give_up_at = self.clock.now() + self._patience_s
+        give_up_at = self.stats.monotonic() + self._patience_s
         filled: dict[int, dict[str, Json]] = {}
         has_waited = False
         while missing:
@@ -176,11 +176,11 @@ class ScoreFlows(Base):
                     _complete(scores, seen, missing, replies[: len(ensure)])
                 filled |= scores.found
                 mine = [field for field in fields if field not in others]
-                left_s = give_up_at - self.clock.now()
+                left_s = give_up_at - self.stats.monotonic()
                 busy: set[int] = set()
                 if others and left_s > 0:
                     busy = {job_id for job_id, field in zip(missing, fields, strict=True) if field in others}
-                    busy -= scores.newer
+                    busy -= scores.newer.union(self._computed_by_caller(lease) or ())
                 absent = [job_id for job_id in missing if job_id not in scores.found]
                 ready = [job_id for job_id in absent if job_id not in busy]
                 missing = [job_id for job_id in absent if job_id in busy]
@@ -212,7 +212,8 @@ class ScoreFlows(Base):
             self._leases.hold(lease, token, commands.renew_jobs(lease, token, LEASE_MS, mine))
         if job_ids:
             self.will_compute_scores(user_id)
-            computed = yield from self._compute_scores(job_ids)
+            with self._computing(lease, job_ids):
+                computed = yield from self._compute_scores(job_ids)
         job_generations = scores.writable()
         wanted = {job_id: score for job_id, score in computed.items() if job_id in job_generations}
         batches = {scores.user_generation: wanted} if wanted and scores.user_generation is not None else {}

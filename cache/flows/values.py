@@ -55,6 +55,8 @@ class ValueFlows(Base):
         return value
 
     def _fill_under_lease(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None) -> Flow[Json]:
+        if self._computed_by_caller(keys.lease(key)) is not None:
+            return (yield from self._compute(name))
         # Of a crowd in one process the first asks for the lease; the others watch it from the start.
         is_taken = not self._leases.want(key)
         try:
@@ -64,7 +66,7 @@ class ValueFlows(Base):
 
     def _fill_or_wait(self, name: str, key: str, ttl_s: int, none_ttl_s: int | None, *, is_taken: bool) -> Flow[Json]:
         lease, token = keys.lease(key), self.nonce()
-        give_up_at = self.clock.now() + self._patience_s
+        give_up_at = self.stats.monotonic() + self._patience_s
         has_waited = False
         while True:
             if not is_taken:
@@ -76,7 +78,7 @@ class ValueFlows(Base):
                     return value
                 if is_holder:
                     return (yield from self._compute_and_fill(name, key, ttl_s, none_ttl_s, token))
-            left_s = give_up_at - self.clock.now()
+            left_s = give_up_at - self.stats.monotonic()
             if left_s <= 0:
                 return (yield from self._compute(name))
             if not has_waited:
@@ -111,7 +113,8 @@ class ValueFlows(Base):
         lease = keys.lease(key)
         self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
         try:
-            value = yield from self._compute(name)
+            with self._computing(lease):
+                value = yield from self._compute(name)
             is_negative = value is None and none_ttl_s is not None
             keep_s = none_ttl_s if is_negative else self._shortened(ttl_s)
             if not keep_s:
@@ -160,7 +163,8 @@ class ValueFlows(Base):
             if saves:
                 replies = yield Send(begin)
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
-                yield Compute()
+                with self._computing(lease):
+                    yield Compute()
             else:
                 store = begin + store
             if not isinstance(replies, Unavailable):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cache.testing import MovableClock
 from tests.behaviour.test_trouble import until
 
 if TYPE_CHECKING:
@@ -18,11 +19,15 @@ USER, JOB, COMPANY = 1234, 5678, 101
 
 
 def test_a_compute_s_time_is_what_the_caller_s_function_took(service: Any) -> None:
-    ticks = iter([10.0, 12.5, 20.0, 20.25])
-    service.stats.monotonic = lambda: next(ticks)
+    clock = MovableClock(10.0)
+    service.stats.monotonic = clock.now
 
-    service.match_scores(USER, [JOB, JOB + 1], lambda jobs: {job: {"score": 1} for job in jobs})
-    service.get_company_enrichment(COMPANY, lambda: {"name": "Example GmbH"})
+    def compute(jobs: list[int]) -> Any:
+        clock.advance(2.5)
+        return {job: {"score": 1} for job in jobs}
+
+    service.match_scores(USER, [JOB, JOB + 1], compute)
+    service.get_company_enrichment(COMPANY, lambda: clock.advance(0.25))
 
     match, company = service.stats.counts("match"), service.stats.counts("company")
     assert (match.computes, match.compute_s) == (2, 2.5)

@@ -16,6 +16,7 @@ import pytest
 
 import cache
 from cache.flows import LEASE_MS
+from cache.testing import MovableClock
 from tests.behaviour.services import SlowCompute
 from tests.behaviour.test_trouble import until
 
@@ -158,6 +159,70 @@ def foreign_lease(raw: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process has the lease, and nobody is so slow that it ends of itself."""
     monkeypatch.setattr("cache.flows.values.LEASE_MS", 60_000)
     raw.set(LEASE, "another holder", px=60_000)
+
+
+# Asked again from inside the function that computes it, or that saves it.
+_AGAIN: dict[str, Callable[[Any, Callable[..., Any]], Any]] = {
+    "value": lambda service, function: service.get_with_lock(KEY, function, 60),
+    "scores": lambda service, function: service.match_scores(1, [2, 3], function),
+    "preferences": lambda service, function: service.get_ijp(1, function),
+}
+
+
+@pytest.mark.parametrize("shell", ["sync"])
+@pytest.mark.parametrize("what", [*_AGAIN, "save"])
+def test_a_function_that_asks_for_what_it_computes_does_not_wait(connect: Callable[..., Any], what: str) -> None:
+    service = connect(patience_s=60)
+    again = _AGAIN["preferences" if what == "save" else what]
+    began = time.monotonic()
+
+    def inner(*jobs: list[int]) -> Any:
+        return {job: {"s": 1} for job in jobs[0]} if jobs else "value"
+
+    if what == "save":
+        assert service.update_ijp(1, "new", save=lambda: again(service, inner))
+        assert again(service, inner) == "new"
+    else:
+        value = again(service, lambda *_: again(service, inner))
+        assert value == again(service, never) == ({2: {"s": 1}, 3: {"s": 1}} if what == "scores" else "value")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("place", ["standalone"])
+@pytest.mark.usefixtures("raw")
+def test_a_task_does_not_wait_for_itself(app_url: str) -> None:
+    async def use() -> tuple[Any, float]:
+        service = cache.AsyncCacheService.from_url(app_url, patience_s=60)
+
+        async def inner() -> str:
+            return "value"
+
+        async def outer() -> Any:
+            return await service.get_with_lock(KEY, inner, 60)
+
+        try:
+            return await service.get_with_lock(KEY, outer, 60), time.monotonic()
+        finally:
+            await service.close()
+
+    began = time.monotonic()
+    value, ended = asyncio.run(use())
+
+    assert value == "value"
+    assert ended - began < 30
+
+
+def never(*_: object) -> Any:
+    raise AssertionError("computed although the value is cached")
+
+
+@_OF_ONE_LAYOUT
+@pytest.mark.usefixtures("foreign_lease")
+def test_patience_ends_though_the_library_s_clock_stands_still(connect: Callable[..., Any]) -> None:
+    """As a test's own clock does."""
+    service = connect(patience_s=0.2, clock=MovableClock())
+
+    assert service.get_with_lock(KEY, lambda: "own", 60) == "own"
 
 
 @_OF_ONE_LAYOUT
