@@ -286,11 +286,16 @@ def _json(value: Json) -> bytes:
         encoded = orjson.dumps(value, option=_ORJSON_OPTIONS)
         # No option keeps orjson from writing UUIDs and enums as strings; marshal takes Python's own types alone.
         marshal.dumps(value)
-    except (orjson.JSONEncodeError, ValueError):
-        encoded = b"null"  # too large an int, a lone surrogate, or no JSON: the strict encoder below decides
-    if b"null" not in encoded:
-        return encoded
-    # orjson writes NaN and infinities as null; the standard encoder tells them apart.
+    except (orjson.JSONEncodeError, ValueError):  # too large an int, a lone surrogate, or no JSON
+        return _strict_json(value)
+    # orjson writes NaN and infinities as null.
+    if b"null" in encoded and orjson.loads(encoded) != value:
+        return _strict_json(value)
+    return encoded
+
+
+def _strict_json(value: Json) -> bytes:
+    """By the standard encoder, which orjson's decoder could not always follow."""
     try:
         _check_keys(value)
         return _STANDARD + json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
@@ -303,7 +308,7 @@ def _check_keys(value: Json) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise UncacheableError(f"the value is not JSON: dict key {key!r} is not a str.")
+                raise TypeError(f"dict key {key!r} is not a str")
             _check_keys(inner)
     elif isinstance(value, list | tuple):
         for inner in value:

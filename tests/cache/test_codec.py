@@ -25,7 +25,8 @@ GOLDEN_SCORES = [
     ({"score": 1}, "036ab13b800102030405" + b'{"score":1}'.hex()),
 ]
 GOLDEN_VALUES = [
-    (None, "01" + b" null".hex()),
+    (None, "01" + b"null".hex()),
+    ({"a": [None, 0]}, "01" + b'{"a":[null,0]}'.hex()),
     ({"a": [1.5, "\u00fc"]}, "01" + '{"a":[1.5,"\u00fc"]}'.encode().hex()),
     (2**70, "01" + b" 1180591620717411303424".hex()),
 ]
@@ -57,6 +58,10 @@ def test_scores_are_stored_as_before(score: dict[str, Any], stored: str) -> None
 def test_values_are_stored_as_before(value: Any, stored: str) -> None:
     assert codec.encode(value).hex() == stored
     assert codec.decode(bytes.fromhex(stored)) == value
+
+
+def test_what_an_older_release_wrote_of_a_null_is_read() -> None:
+    assert codec.decode(b'\x01 {"a":[null,0]}') == {"a": [None, 0]}
 
 
 def test_sessions_are_stored_as_before() -> None:
@@ -200,7 +205,7 @@ class Seniority(enum.Enum):
 @pytest.mark.parametrize(
     "value",
     [
-        *(float("nan"), float("inf"), {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
+        *(float("nan"), float("inf"), [None, float("nan")], {1: 2}, {"a": {1, 2}}, object(), b"bytes"),
         *(uuid.UUID(int=5), {"a": [uuid.UUID(int=5)]}, Seniority.SENIOR, date(2026, 11, 24)),
     ],
     ids=lambda value: type(value).__name__,
@@ -208,3 +213,8 @@ class Seniority(enum.Enum):
 def test_what_is_no_json_is_refused(value: Any) -> None:
     with pytest.raises(cache.UncacheableError):
         codec.encode(value)
+
+
+def test_a_key_that_is_no_text_is_named() -> None:
+    with pytest.raises(cache.UncacheableError, match=r"^the value is not JSON: dict key 1 is not a str\.$"):
+        codec.encode({"a": [{1: 2}]})
