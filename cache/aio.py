@@ -12,7 +12,7 @@ import redis.asyncio
 
 from cache import keys
 from cache.catalog import CATALOG
-from cache.client import Parts, no_compute
+from cache.client import Parts, checked_url, no_compute
 from cache.commands import Compute, Send, SharedRead, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
@@ -103,15 +103,14 @@ class AsyncCacheService:
         near: Iterable[str] = (),
         near_entries: int = NEAR_ENTRIES,
     ) -> AsyncCacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another URL.
 
         `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
         in the URL.
         """
+        pool = redis.asyncio.ConnectionPool.from_url(checked_url(url), credential_provider=credential_provider)
         return cls(
-            redis.asyncio.Redis(
-                connection_pool=redis.asyncio.ConnectionPool.from_url(url, credential_provider=credential_provider)
-            ),
+            redis.asyncio.Redis(connection_pool=pool),
             cluster=cluster,
             layout=layout,
             catalog=catalog,

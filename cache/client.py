@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+from redis.exceptions import RedisError
 
 from cache.async_cluster_link import AsyncClusterLink
 from cache.async_link import AsyncLink
@@ -42,6 +45,7 @@ _FOR_THREADS: Final[dict[Any, Any]] = {
     redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
 }
 
+_DATABASE: Final = re.compile(r"/*[0-9]*/*")
 
 Client: TypeAlias = redis.Redis | redis.RedisCluster
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
@@ -52,7 +56,7 @@ class Target:
     """Where and as whom to connect. `seeds` are addresses of a cluster, from which the others are found."""
 
     connection_class: Any
-    options: dict[str, Any]
+    options: dict[str, Any] = field(repr=False)  # the password is one of them
     max_connections: int
     seeds: tuple[Address, ...] = ()
     remap: Callable[[Address], Address] | None = None
@@ -87,11 +91,32 @@ def _seed(options: Mapping[str, Any]) -> Address:
     return options.get("host", "localhost"), int(options.get("port", 6379))
 
 
+def checked_url(url: str) -> str:
+    """`url`. Raises ValueError for one that is cut in two by a password in it, which the message does not show.
+
+    redis-py would name a piece of the password, or take another host and database 0.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url is a {type(url).__name__}; it must be a str such as 'redis://host:6379'.")
+    if url.startswith(("redis://", "rediss://")):
+        try:
+            parts = urlsplit(url)
+            is_whole = _DATABASE.fullmatch(parts.path) and not parts.fragment and parts.port != 0
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            raise ValueError(
+                "the URL cannot be read; it must look like redis://user:password@host:6379/0, the database a number, "
+                "and / ? # % @ in a password written as %2F %3F %23 %25 %40."
+            )
+    return url
+
+
 def _check_options(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raises ValueError where no connection could ever be made: it would be taken for a server that is away."""
     try:
         connection_class(**options)
-    except TypeError as error:
+    except (TypeError, RedisError) as error:
         raise ValueError(
             f"The client's options make no connection: {error}. Name the server by a URL or a plain client, with "
             "options that redis-py knows; a Sentinel's client serves threads only."

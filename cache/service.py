@@ -13,7 +13,7 @@ import redis
 
 from cache import keys
 from cache.catalog import CATALOG, MAX_TTL_S
-from cache.client import Parts, no_compute
+from cache.client import Parts, checked_url, no_compute
 from cache.commands import Compute, Send, SharedRead, Wait, WaitForLease
 from cache.flows import GENERIC, ids
 from cache.gate import Operation
@@ -125,13 +125,13 @@ class CacheService:
         near: Iterable[str] = (),
         near_entries: int = NEAR_ENTRIES,
     ) -> CacheService:
-        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another scheme.
+        """A service for `redis://`, `rediss://` (TLS) or `unix://`. Raises ValueError for another URL.
 
         With `cluster` the URL names one node of a cluster, or its configuration endpoint; the others are found by it.
         `credential_provider` is redis-py's, such as `cache.elasticache.IamCredentials`, instead of a user and password
         in the URL.
         """
-        pool = redis.ConnectionPool.from_url(url, credential_provider=credential_provider)
+        pool = redis.ConnectionPool.from_url(checked_url(url), credential_provider=credential_provider)
         return cls(
             redis.Redis(connection_pool=pool),
             cluster=cluster,

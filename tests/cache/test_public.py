@@ -96,6 +96,37 @@ def test_an_option_that_no_connection_has_is_refused_by_name(service: Any) -> No
         service.from_url("redis://127.0.0.1?ssl_ca=/ca.pem")
 
 
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://:top/secret@host:6379", "redis://app:top#secret@host", "rediss://:top?secret@host:6379"),
+        *("redis://:12/secret@host", "redis://app:12#secret@host", "redis://host/cache", "redis://host:port"),
+        *("redis://host:99999", "redis://[::1"),
+    ],
+)
+def test_a_url_that_is_cut_in_two_is_refused_without_a_piece_of_its_password(service: Any, url: str) -> None:
+    with pytest.raises(ValueError, match=r"%2F") as refused:
+        service.from_url(url)
+    assert not any(piece in repr(refused.value) for piece in ("top", "secret"))
+
+
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+def test_a_url_that_is_missing_or_asks_for_a_tls_that_there_is_not_is_refused(service: Any) -> None:
+    with pytest.raises(TypeError, match="url is a NoneType; it must be a str"):
+        service.from_url(None)
+    with pytest.raises(ValueError, match="Invalid SSL Certificate Requirements Flag: bogus"):
+        service.from_url("rediss://127.0.0.1?ssl_cert_reqs=bogus")
+
+
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+def test_no_password_is_in_what_a_log_may_show(service: Any) -> None:
+    parts = service.from_url("redis://app:secret@127.0.0.1:6379/2/")._parts
+
+    assert "secret" in parts._target.options.values()
+    assert "secret" not in repr(parts._target)
+
+
 @pytest.mark.parametrize("count", [0, -1, "5", True])
 @pytest.mark.parametrize("option", ["max_connections", "near_entries"])
 def test_a_count_that_is_none_is_refused(option: str, count: Any) -> None:
