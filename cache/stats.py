@@ -171,8 +171,9 @@ class Stats:
             self._bookkeeping_reads -= bookkeeping
 
     def counts(self, cache_type: str) -> Counts:
+        """Zeros for a type that was not counted so far."""
         with self._lock:
-            tally = self._tally(cache_type)
+            tally = self._tallies.get(cache_type) or _Tally()  # a misspelt name is not to be reported from now on
             return Counts(
                 tally.hits,
                 dict(tally.misses),

@@ -48,6 +48,12 @@ def test_a_function_that_raises_is_an_error_and_no_compute(service: Any) -> None
         assert (counts.errors, counts.computes) == (1, 0)
 
 
+def test_asking_counts_nothing(service: Any) -> None:
+    assert service.stats.counts("matches").lookups == 0
+
+    assert service.stats.names() == ()
+
+
 def test_who_waits_for_another_s_compute_is_counted_once(connect: Callable[..., Any], threads: Threads) -> None:
     holder, waiter = connect(), connect()
     has_begun, may_end = threading.Event(), threading.Event()
