@@ -104,7 +104,7 @@ class Site:
         if stored is MISS:
             with self._engine.connect() as connection:
                 stored = {"token": connection.scalar(_SESSION, {"user": user_id}) or ""}
-        if not stored["token"] or not hmac.compare_digest(stored["token"], token):
+        if not stored["token"] or not hmac.compare_digest(stored["token"].encode(), token.encode()):
             raise HTTPException(401, "Sign in first.")
         return user_id
 

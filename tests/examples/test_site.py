@@ -92,6 +92,7 @@ def test_nobody_comes_in_without_a_session_or_with_another_s(visitor: httpx.Clie
     visitor.post("/login/7")
     cookie = visitor.cookies["session"]
     assert visitor.get("/jobs").status_code == 200
+    assert visitor.get("/jobs", headers={b"Cookie": b"session=7.\xfc"}).status_code == 401
     visitor.post("/logout")
 
     for forged in (cookie, "8." + cookie.partition(".")[2], "7.", "7", "x.y", f"{10**30}.x"):
