@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cache.async_link import AsyncPool, Deadline, PerLoop, own_deadlines
-from cache.cluster import Router
+from cache.cluster import Node, Router
 from cache.link import DEADLINE_S
 from cache.replies import NoConnectionError
 
@@ -16,19 +16,8 @@ if TYPE_CHECKING:
     from cache.async_wire import AsyncWire
     from cache.cluster import Answers, Round, Shards
     from cache.commands import Command, Reply, Unavailable
-    from cache.gate import Gate, Operation
+    from cache.gate import Operation
     from cache.slots import Address
-
-
-class _Node:
-    """The connections to one server, and the gate before them."""
-
-    def __init__(self, make: Callable[[], Any], size: int, new_gate: Callable[..., Gate]) -> None:
-        self.gate = new_gate(on_failure=self._failed)
-        self.pool = AsyncPool(make, size, self.gate.is_safe_to_reconnect)
-
-    def _failed(self) -> None:
-        self.pool.has_failed = True
 
 
 class AsyncClusterLink:
@@ -48,7 +37,7 @@ class AsyncClusterLink:
         self._shards = shards
         self._max_connections = max_connections
         self._router = Router(shards, lambda address: self._node(address).gate)
-        self._nodes: PerLoop[dict[Address, _Node]] = PerLoop(dict)
+        self._nodes: PerLoop[dict[Address, Node[AsyncPool]]] = PerLoop(dict)
 
     async def close(self) -> None:
         """Those of this event loop; those of another one end with it."""
@@ -114,20 +103,21 @@ class AsyncClusterLink:
             return error
         return None
 
-    def _node(self, address: Address) -> _Node:
+    def _node(self, address: Address) -> Node[AsyncPool]:
         nodes = self._nodes.here()
         node = nodes.get(address)
         if node is None:
-            options = {**self._options, "host": address[0], "port": address[1]}
-            make = partial(self._connection_class, **options)
-            node = nodes[address] = _Node(make, self._max_connections, partial(self._shards.gate, address))
+            node = nodes[address] = Node(
+                self._shards, address, self._connection_class, self._options, AsyncPool, self._max_connections
+            )
         return node
 
     async def _close_failed(self) -> None:
         """Those of failed nodes, and of nodes that are none any more."""
         nodes = self._nodes.here()
         for address in self._shards.gone(list(nodes)):
-            await nodes.pop(address).pool.clear()
+            if node := nodes.pop(address, None):  # None: another task was faster
+                await node.pool.clear()
         for node in list(nodes.values()):
             if node.pool.has_failed:
                 await node.pool.clear()

@@ -110,6 +110,10 @@ class AsyncPool:
         self._alive = self._epoch = 0
         self.has_failed = False
 
+    def failed(self) -> None:
+        """No connection is to be used again: whoever finds `has_failed` set clears."""
+        self.has_failed = True
+
     async def take(self) -> AsyncWire:
         """Raises what connecting raised."""
         while self._idle:
@@ -145,7 +149,7 @@ class AsyncPool:
             self._connect_one()
 
     async def clear(self) -> None:
-        """Closes the idle ones, and each other one when it comes back; asked for by `has_failed`."""
+        """Closes the idle ones, and each other one when it comes back."""
         self.has_failed = False
         self._epoch += 1
         self._alive = 0
@@ -253,7 +257,7 @@ class AsyncLink:
 
     def _failed(self) -> None:
         for pool in self._pool.everywhere():
-            pool.has_failed = True
+            pool.failed()
 
 
 async def _exchange(pool: AsyncPool, batch: Sequence[Command], operation: Operation) -> list[Reply]:

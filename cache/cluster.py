@@ -33,7 +33,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from redis.exceptions import AskError, MovedError
 
@@ -42,7 +42,7 @@ from cache.commands import Unavailable
 from cache.gate import Gate, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
     from cache.breaker import Breaker
     from cache.commands import Command, Reply
@@ -64,6 +64,14 @@ _LOST: Final = Unavailable("lost")
 _UNKNOWN: Final = Unavailable("no node told the slots")
 _NOT_SERVED: Final = Unavailable("slot not served")
 _REDIRECTED: Final = Unavailable("redirected too often")
+
+
+class _Pool(Protocol):
+    def failed(self) -> None:
+        """No connection is to be used again: the next one may lead to another primary."""
+
+
+AnyPool = TypeVar("AnyPool", bound=_Pool)
 
 
 class Shards:
@@ -181,6 +189,26 @@ class Shards:
             self._primaries[slot] = address
         # Again: until now the old primary may have been told, and have confirmed.
         self.pending.primary_may_have_changed(lost_theirs.__contains__)
+
+
+class Node(Generic[AnyPool]):
+    """The connections of one link to one server, and the gate before them."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        address: Address,
+        connection_class: Callable[..., Any],
+        options: Mapping[str, Any],
+        new_pool: Callable[[Callable[[], Any], int, Callable[[], bool]], AnyPool],
+        max_connections: int,
+    ) -> None:
+        make = partial(connection_class, **{**options, "host": address[0], "port": address[1]})
+        self.gate = shards.gate(address, on_failure=self._failed)
+        self.pool = new_pool(make, max_connections, self.gate.is_safe_to_reconnect)
+
+    def _failed(self) -> None:
+        self.pool.failed()
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cache.cluster import Router
+from cache.cluster import Node, Router
 from cache.link import DEADLINE_S
 from cache.pool import Pool
 
@@ -15,20 +15,9 @@ if TYPE_CHECKING:
 
     from cache.cluster import Answers, Round, Shards
     from cache.commands import Command, Reply, Unavailable
-    from cache.gate import Gate, Operation
+    from cache.gate import Operation
     from cache.slots import Address
     from cache.wire import Wire
-
-
-class _Node:
-    """The connections to one server, and the gate before them."""
-
-    def __init__(self, make: Callable[[], Any], size: int, new_gate: Callable[..., Gate]) -> None:
-        self.gate = new_gate(on_failure=self._clear)
-        self.pool = Pool(make, size, self.gate.is_safe_to_reconnect)
-
-    def _clear(self) -> None:
-        self.pool.clear()
 
 
 class ClusterLink:
@@ -47,7 +36,7 @@ class ClusterLink:
         self._options = options
         self._shards = shards
         self._max_connections = max_connections
-        self._nodes: dict[Address, _Node] = {}
+        self._nodes: dict[Address, Node[Pool]] = {}
         self._router = Router(shards, lambda address: self._node(address).gate)
 
     def reset(self) -> None:
@@ -109,16 +98,15 @@ class ClusterLink:
         operation.spent_s += time.monotonic() - began
         return answers
 
-    def _node(self, address: Address) -> _Node:
+    def _node(self, address: Address) -> Node[Pool]:
         node = self._nodes.get(address)
         if node is None:
             self._close_those_gone()  # a new one is there as a rule because another is not
-            options = {**self._options, "host": address[0], "port": address[1]}
-            make = partial(self._connection_class, **options)
-            new_gate = partial(self._shards.gate, address)
-            node = self._nodes.setdefault(address, _Node(make, self._max_connections, new_gate))
+            new = Node(self._shards, address, self._connection_class, self._options, Pool, self._max_connections)
+            node = self._nodes.setdefault(address, new)
         return node
 
     def _close_those_gone(self) -> None:
         for address in self._shards.gone(list(self._nodes)):
-            self._nodes.pop(address).pool.clear()
+            if node := self._nodes.pop(address, None):  # None: another thread was faster
+                node.pool.clear()

@@ -84,6 +84,10 @@ class Pool:
                 self._alive -= 1
             self._changed.notify()
 
+    def failed(self) -> None:
+        """No connection is to be used again."""
+        self.clear()
+
     def clear(self) -> None:
         """Closes the idle ones, and each other one when it comes back."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import ExitStack
 from itertools import count
@@ -14,6 +15,10 @@ import redis.asyncio
 
 import cache
 from cache import commands, keys, slots
+from cache.breaker import Breaker
+from cache.cluster import Shards
+from cache.cluster_link import ClusterLink
+from cache.pending import Pending
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.cluster import Node
+    from tests.behaviour.services import Threads
 
 USER, JOB = 1234, 5678
 
@@ -257,6 +263,24 @@ def test_what_must_follow_on_another_shard_is_a_step_of_its_own(service: Any, mo
     writes = [batch for batch in sent if {"fill", "release_jobs"} & set(map(commands.script_name, batch))]
     assert len(writes) == 2
     assert [len({slots.slot_of(command) for command in batch}) for batch in writes] == [1, 1]
+
+
+def test_a_node_that_two_threads_find_gone_breaks_no_page(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards([("seed", 1)], Pending(cache.SystemClock()), new_breaker=Breaker)
+    link = ClusterLink(redis.Connection, {}, shards=shards, max_connections=1)
+    link._node(("gone", 1))
+    find_gone, both_have_found = shards.gone, threading.Barrier(2)
+
+    def gone(addresses: Any) -> Any:
+        found = find_gone(addresses)
+        both_have_found.wait(10)
+        return found
+
+    monkeypatch.setattr(shards, "gone", gone)
+    others = [threads.start(link._node, ("new", port)) for port in (1, 2)]
+
+    assert None not in [other.result() for other in others]
+    assert link._nodes.keys() == {("new", 1), ("new", 2)}
 
 
 def test_both_kinds_of_cluster_client_will_do(shared_cluster: ValkeyCluster, shell: str, raw: redis.Redis) -> None:
