@@ -108,7 +108,7 @@ class _Plan:
     def whole(self, target: Target, now: int) -> bytes | None:
         """The user's hash with these scores, as RESTORE takes it; None where they are better added to it."""
         seen = self.seen
-        if seen is None or len(self.scores) * _FEW < len(seen):
+        if seen is None or not whole.is_possible() or len(self.scores) * _FEW < len(seen):
             return None
         blank = whole.blank(target, tuple(self.scores), self.deadline)
         others = {b"g": self.generation, b"w": self.stamp(target)}

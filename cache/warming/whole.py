@@ -29,7 +29,7 @@ _CHECKSUM: Final = struct.Struct("<Q")
 
 try:
     import anycrc
-except ImportError:  # without the extra `warming` nothing is packed whole
+except ImportError:
     _crc64: Callable[[bytes], int] | None = None
 else:
     _crc64 = anycrc.Model("CRC64-REDIS").calc
@@ -42,6 +42,11 @@ _HEADS: Final = [bytes([_STRING | length]) for length in range(_LONGEST + 1)]
 _ENDS: Final = [bytes([length]) for length in range(_LONGEST + 2)]  # how long what lies before it is
 _INTEGER_13_BITS: Final = 0xC0
 _INTEGERS: Final = ((0xF1, 2), (0xF2, 3), (0xF3, 4), (0xF4, 8))  # by their bytes
+
+
+def is_possible() -> bool:
+    """Whether the extra `warming` is installed."""
+    return _crc64 is not None
 
 
 def dump(scores: Collection[Mapping[str, Json]], blank: Blank, others: Mapping[bytes, bytes]) -> bytes | None:

@@ -166,6 +166,16 @@ def test_a_user_without_the_right_to_restore_is_warmed_all_the_same(
     service.close()
 
 
+def test_without_the_extra_scores_are_added_and_none_is_packed_in_vain(
+    cache: CacheService, warmer: Warmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.warming.whole._crc64", None)
+    monkeypatch.setattr("cache.warming.whole.blank", None)
+
+    assert run(cache, warmer).computed == 300
+    assert cache.get_match_scores(2, JOBS) == scores(JOBS)
+
+
 def test_an_invalidated_user_is_computed_again(cache: CacheService, warmer: Warmer) -> None:
     run(cache, warmer)
     cache.invalidate_user_matches(2)
