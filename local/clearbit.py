@@ -40,7 +40,10 @@ class Behaviour:
 
 
 class ClearbitServer:
-    """`with ClearbitServer() as server:`; `server.url` is the address, `server.requests` counts them by domain."""
+    """`with ClearbitServer() as server:`; `server.url` is the address.
+
+    `requests` counts them by domain, `connections` those that were made.
+    """
 
     def __init__(self, *, port: int = 0, latency_s: float = 0.0) -> None:
         """`latency_s` is added to every answer; the real API takes 0.1 to 1 s."""
@@ -49,6 +52,7 @@ class ClearbitServer:
 
     def __enter__(self) -> Self:
         self.requests: Counter[str] = Counter()
+        self.connections = 0
         self._next: deque[Behaviour] = deque()
         self._http = ThreadingHTTPServer((HOST, self._port), _Handler)
         self._http.daemon_threads = True
@@ -121,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
+        self.server.stand_in.connections += 1  # type: ignore[attr-defined]
         with contextlib.suppress(ConnectionError):  # the client has gone away
             super().handle()
 

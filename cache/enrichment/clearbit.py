@@ -22,12 +22,15 @@ import random
 import re
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import httpx
 
+from cache.async_link import PerLoop
 from cache.breaker import Breaker
 from cache.enrichment.errors import EnrichmentUnavailableError
 
@@ -84,10 +87,15 @@ class _Calls:
         self._between_s = 60 / calls_per_minute
         self._monotonic = monotonic
         self._jitter = jitter
-        self._lock = threading.Lock()
         self._next_at = 0.0
         self._breaker = Breaker(failures_to_open=_FAILURES_TO_STOP, pause_s=_STOP_FOR_S, monotonic=monotonic)
         self.sent = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Asks, as at the start; also after a fork, when another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self._breaker.reset()
 
     def find(self, domain: str) -> Generator[_Request | _Pause, Any, dict[str, Any] | None]:
         name = domain.strip().lower()
@@ -150,7 +158,7 @@ class _Calls:
 
 
 class _Client:
-    """What both clients share; they differ in how a request is sent and a pause made."""
+    """What both clients share; they differ in how a request is sent and a pause made. A client survives a fork."""
 
     _connect: ClassVar[Callable[..., Any]]
 
@@ -174,7 +182,20 @@ class _Client:
             )
         key = key.strip()  # a key that was read from a file ends with its line
         self._calls = _Calls(deadline_s, calls_per_minute, monotonic, jitter)
-        self._client = self._connect(base_url=checked(key, url), headers=_headers(key))
+        self._new = partial(
+            self._connect, base_url=checked(key, url), headers=_headers(key), verify=httpx.create_ssl_context()
+        )
+        self._begin()
+        _alive.add(self)
+
+    def _begin(self) -> None:
+        """Without connections."""
+        raise NotImplementedError
+
+    def after_fork(self) -> None:
+        """In the child: the connections are the parent's, and so is what is answered on them."""
+        self._calls.reset()
+        self._begin()
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
@@ -191,6 +212,9 @@ class Clearbit(_Client):
     """A provider for threads: `with Clearbit.from_environment() as provider:`."""
 
     _connect = httpx.Client
+
+    def _begin(self) -> None:
+        self._client = self._new()
 
     def __enter__(self) -> Self:
         return self
@@ -226,9 +250,15 @@ class Clearbit(_Client):
 
 
 class AsyncClearbit(_Client):
-    """As `Clearbit`, for asyncio: `async with AsyncClearbit.from_environment() as provider:`."""
+    """As `Clearbit`, for asyncio: `async with AsyncClearbit.from_environment() as provider:`.
+
+    Each event loop has connections of its own.
+    """
 
     _connect = httpx.AsyncClient
+
+    def _begin(self) -> None:
+        self._clients: PerLoop[httpx.AsyncClient] = PerLoop(self._new)
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,7 +267,8 @@ class AsyncClearbit(_Client):
         await self.close()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        """Those of this event loop; those of another one end with it."""
+        await self._clients.here().aclose()
 
     async def find(self, domain: str) -> dict[str, Any] | None:
         asking, answer = self._calls.find(domain), None
@@ -254,9 +285,19 @@ class AsyncClearbit(_Client):
             await _async_sleep(step.wait_s)
             return None
         try:
-            return _answer(await self._client.get(_PATH, params={"domain": step.domain}, timeout=step.timeout_s))
+            client = self._clients.here()
+            return _answer(await client.get(_PATH, params={"domain": step.domain}, timeout=step.timeout_s))
         except httpx.HTTPError as error:
             return error
+
+
+def _after_fork() -> None:
+    for client in list(_alive):
+        client.after_fork()
+
+
+_alive: weakref.WeakSet[_Client] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def checked(key: str, url: str) -> str:
@@ -270,8 +311,9 @@ def checked(key: str, url: str) -> str:
     return url
 
 
-def _headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+def _headers(key: str) -> httpx.Headers:
+    """Of httpx's own type, which shows no key."""
+    return httpx.Headers({"Authorization": f"Bearer {key}", "Accept": "application/json"})
 
 
 def _answer(response: httpx.Response) -> _Answer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -234,6 +236,40 @@ def test_what_is_no_domain_is_refused(find: Any, standin: ClearbitServer, domain
         find(domain)
 
     assert not standin.requests
+
+
+FORKING = """
+import os, sys
+from cache.enrichment import Clearbit
+
+client = Clearbit("key", url=sys.argv[1])
+client.find("first.com")
+with client._calls._lock:  # as another thread may hold it
+    is_child = not os.fork()
+name = "child" if is_child else "parent"
+assert client.find(f"{name}.com")["domain"] == f"{name}.com"
+if not is_child:
+    assert os.wait()[1] == 0
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own(standin: ClearbitServer) -> None:
+    """On the parent's it might be given what the parent asked for."""
+    subprocess.run([sys.executable, "-c", FORKING, standin.url], check=True, timeout=60)
+
+    assert standin.connections == 2
+
+
+def test_one_async_client_serves_several_event_loops(standin: ClearbitServer) -> None:
+    client = AsyncClearbit(KEY, url=standin.url)
+
+    async def find(domain: str) -> Any:
+        async with client:
+            return await client.find(domain)
+
+    found = [asyncio.run(find(domain)) for domain in ("example.com", "example.org")]
+
+    assert found == [company("example.com"), company("example.org")]
 
 
 def test_a_key_is_needed_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
