@@ -43,7 +43,7 @@ class ScoreFlows(Base):
             return {}
         scores = yield from self._read_scores(user_id, job_ids)
         if scores is None:
-            return (yield from self._compute_scores(list(job_ids)))
+            return (yield from self._compute_scores(job_ids))
         if len(scores.found) == len(job_ids):
             return scores.found
         missing = [job_id for job_id in job_ids if job_id not in scores.found]
@@ -221,9 +221,10 @@ class ScoreFlows(Base):
         self._leases.drop(lease, token)
         return computed
 
-    def _compute_scores(self, job_ids: list[int]) -> Flow[dict[int, dict[str, Json]]]:
+    def _compute_scores(self, job_ids: Sequence[int]) -> Flow[dict[int, dict[str, Json]]]:
         name = self.catalog.match.name
-        computed, took_s = yield from self._timed(name, Compute((job_ids,)))
+        # A list of the caller's own, who may use it up.
+        computed, took_s = yield from self._timed(name, Compute((list(job_ids),)))
         if not isinstance(computed, Mapping):
             raise TypeError(f"compute returned a {type(computed).__name__}; it must return a dict of scores by job id.")
         wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}

@@ -81,6 +81,17 @@ def test_a_batch_computes_only_what_is_missing(service: Any) -> None:
     assert service.get_match_scores(USER, MANY_JOBS) == scores
 
 
+def test_a_compute_may_use_up_its_list(service: Any) -> None:
+    def compute(missing: list[int]) -> dict[int, dict[str, Any]]:
+        computed = {}
+        while missing:
+            computed[missing.pop()] = PACKED
+        return computed
+
+    assert service.match_scores(USER, [JOB, OTHER_JOB], compute) == {JOB: PACKED, OTHER_JOB: PACKED}
+    assert service.get_match_scores(USER, [JOB, OTHER_JOB]) == {JOB: PACKED, OTHER_JOB: PACKED}
+
+
 def test_nothing_asked_is_nothing_computed(service: Any) -> None:
     assert service.match_scores(USER, [], lambda jobs: pytest.fail("computed")) == {}
     assert service.get_match_scores(USER, []) == {}
