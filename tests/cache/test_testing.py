@@ -32,7 +32,8 @@ def test_time_that_passes_expires_scores_values_and_sessions(server: TestServer)
     with closing(server.service()) as cache:
         cache.update_ijp(7, "prefs")
         cache.set_match_scores(7, {1: {"score": 1}})
-        server.advance(day - 10)
+        server.advance(day - 10.5)
+        server.advance(0.5)
         cache.set_match_scores(7, {2: {"score": 2}})
         assert set(cache.get_match_scores(7, [1, 2])) == {1, 2}
         server.advance(10)
