@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cache import commands, keys, stats
 from cache.commands import Compute, Send, Unavailable, WaitForLease
@@ -227,11 +227,7 @@ class ScoreFlows(Base):
         computed, took_s = yield from self._timed(name, Compute((list(job_ids),)))
         if not isinstance(computed, Mapping):
             raise TypeError(f"compute returned a {type(computed).__name__}; it must return a dict of scores by job id.")
-        wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
-        if len(wanted) < len(job_ids):
-            for key in computed:
-                if not isinstance(key, Integral):  # it would be taken for a score left out, each time anew
-                    raise TypeError(f"compute returned a score for {key!r}; its keys must be job ids (int).")
+        wanted = asked_for(computed, job_ids)
         self.stats.computed(name, len(wanted), took_s)
         return wanted
 
@@ -296,6 +292,16 @@ def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: l
     unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
     for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
         scores.job_generations[job_id] = scores.job_generations[job_id] or generation
+
+
+def asked_for(computed: Mapping[int, Mapping[str, Json]], job_ids: Sequence[int]) -> dict[int, Any]:
+    """Of what a compute gave, the scores of these jobs. Raises TypeError for a key that is no job id."""
+    wanted = {job_id: computed[job_id] for job_id in job_ids if job_id in computed}
+    if len(wanted) < len(job_ids):
+        for key in computed:
+            if not isinstance(key, Integral):  # it would be taken for a score left out, each time anew
+                raise TypeError(f"compute returned a score for {key!r}; its keys must be job ids (int).")
+    return wanted
 
 
 def ids(values: Iterable[int]) -> list[int]:

@@ -35,6 +35,7 @@ from cache import codec, commands, keys, layouts
 from cache.catalog import DAY
 from cache.commands import Compute, Send, Unavailable
 from cache.errors import UncacheableError
+from cache.flows.scores import asked_for
 from cache.warming import lists, whole
 from cache.warming.lists import Target
 from cache.warming.overlap import run_overlapping
@@ -130,11 +131,12 @@ class Warmer:
         *,
         everything: bool = False,
         dry_run: bool = False,
-        skipped: Callable[[int, UncacheableError], None] | None = None,
+        skipped: Callable[[int, TypeError], None] | None = None,
     ) -> None:
         """`everything` computes every score of every user at every run, as a comparison; `dry_run` only counts.
 
-        `skipped` is told of each user who has a score that cannot be cached, and is left out; without it a run raises.
+        `skipped` is told of each user for whom what was computed cannot be cached, and who is left out; without it a
+        run raises.
         """
         self._flows = flows
         self._everything = everything
@@ -334,12 +336,16 @@ class Warmer:
             # Lists of the caller's own: whatever becomes of them, these say what was to be computed.
             ({plan.user: plan.jobs[:] for plan in plans if plan.jobs},)
         )
+        filled = []
         for plan in plans:
             given: Mapping[int, Mapping[str, Json]] = computed.get(plan.user, {})
-            if list(given) != plan.jobs:
-                given = {job: given[job] for job in plan.jobs if job in given}
-            plan.scores = given
-        left = yield from self._replace(plans, target, counts)
+            try:
+                plan.scores = given if list(given) == plan.jobs else asked_for(given, plan.jobs)
+            except TypeError as error:
+                self._skip(plan.user, error)
+            else:
+                filled.append(plan)
+        left = yield from self._replace(filled, target, counts)
         yield from self._add(left, target, counts)
 
     def _replace(self, plans: Sequence[_Plan], target: Target, counts: WarmingCounts) -> Flow[list[_Plan]]:
@@ -386,9 +392,7 @@ class Warmer:
                     stamp=plan.stamp(target),
                 )
             except UncacheableError as error:
-                if self._skipped is None:
-                    raise
-                self._skipped(plan.user, error)
+                self._skip(plan.user, error)
             else:
                 batch += commands_of_one
                 sent.append(plan)
@@ -404,6 +408,11 @@ class Warmer:
                 counts.computed += len(plan.scores)
             else:
                 counts.refused += len(plan.scores)
+
+    def _skip(self, user: int, error: TypeError) -> None:
+        if self._skipped is None:
+            raise error
+        self._skipped(user, error)
 
     def _written(self, batch: Sequence[Command], plans: Sequence[_Plan], counts: WarmingCounts) -> Flow[list[Reply]]:
         """The replies; none where the server did not answer."""

@@ -95,8 +95,12 @@ class Run:
     ) -> None:
         """`scores_per_s` bounds what is written in a second, None does not. `dry_run` only counts what is due.
 
-        `progress` is told after each chunk.
+        `progress` is told after each chunk. Raises ValueError for a number under 1 of jobs, or not over 0 of scores.
         """
+        if jobs < 1 or not (scores_per_s is None or scores_per_s > 0):
+            raise ValueError(
+                f"jobs is {jobs!r}, scores_per_s {scores_per_s!r}; they must be at least 1, and over 0 or None."
+            )
         self._service = service
         self._source = source
         self._score = score

@@ -12,6 +12,7 @@ from cache.access import acl_rules
 from cache.codec import GENERATION_BYTES
 from cache.gate import Operation
 from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
+from cache.warming.run import Run
 from tests.cache.records import scores
 
 if TYPE_CHECKING:
@@ -278,16 +279,23 @@ def test_a_compute_that_uses_up_its_lists_leaves_no_stamp_of_complete_scores(cac
     assert run(cache, Warmer(cache.flows)).computed == 300
 
 
-def test_a_user_whose_scores_cannot_be_cached_is_skipped(cache: CacheService) -> None:
+@pytest.mark.parametrize("wrong", [{job: {"score": object()} for job in JOBS}, {str(job): {} for job in JOBS}])
+def test_a_user_whose_scores_cannot_be_cached_is_skipped(cache: CacheService, wrong: Any) -> None:
     skipped: list[int] = []
     warmer = Warmer(cache.flows, skipped=lambda user, _error: skipped.append(user))
 
-    counts = warmer.run(
-        cache, USERS, JOBS, lambda wanted: compute(wanted) | {2: {job: {"score": object()} for job in JOBS}}
-    )
+    counts = warmer.run(cache, USERS, JOBS, lambda wanted: compute(wanted) | {2: wrong})
 
     assert (skipped, counts.computed) == ([2], 200)
     assert cache.get_match_scores(3, JOBS) == scores(JOBS)
+
+
+@pytest.mark.parametrize("option", [{"jobs": 0}, {"scores_per_s": 0.0}, {"scores_per_s": -1}])
+def test_a_run_of_nothing_is_refused(cache: CacheService, option: dict[str, Any]) -> None:
+    source: Any = None
+
+    with pytest.raises(ValueError, match="at least 1, and over 0 or None"):
+        Run(cache, source, lambda user, jobs: {}, **option)
 
 
 def test_what_compute_raises_ends_the_run(cache: CacheService, warmer: Warmer) -> None:
