@@ -69,8 +69,13 @@ class Keeper:
         self._is_closed = False
 
     def close(self) -> None:
-        """Ends the thread; whoever uses the service again starts another one."""
+        """Ends the thread; whoever uses the service again starts another one.
+
+        Where others are at work, as in another event loop, it ends by itself when they are done.
+        """
         with self._lock:
+            if self._holds or self._watches:
+                return
             self._is_closed = True
             self._changed.notify()
         thread = self._thread

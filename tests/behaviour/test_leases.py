@@ -72,6 +72,24 @@ def test_a_slow_holder_keeps_its_lease(connect: Callable[..., Any], raw: redis.R
 
 @_OF_ONE_LAYOUT
 @pytest.mark.parametrize("shell", ["sync"])
+def test_a_service_that_is_closed_elsewhere_keeps_the_leases_of_those_at_work(
+    service: Any, raw: redis.Redis, threads: Threads
+) -> None:
+    """As one event loop closes it at its end, while others go on."""
+    compute = SlowCompute("value")
+    holder = threads.start(service.get_with_lock, KEY, compute, 60)
+    compute.wait_until_begun()
+    service.close()
+
+    until(lambda: raw.pttl(LEASE) < LEASE_MS * 0.9)
+    until(lambda: raw.pttl(LEASE) > LEASE_MS * 0.9)
+    compute.may_end.set()
+
+    assert holder.result() == "value"
+
+
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("shell", ["sync"])
 def test_a_lease_that_is_lost_is_renewed_no_more(service: Any, raw: redis.Redis) -> None:
     def compute() -> str:
         assert service._keeper._holds
