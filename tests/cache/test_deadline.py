@@ -38,7 +38,7 @@ def test_a_busy_loop_gives_the_server_its_time_once_more_and_no_more(loop: Clock
                 turns.append(turn)
                 await loop.be_busy(0.13)
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.raises(TimeoutError):
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.raises(TimeoutError, match="no reply in time"):
         runner.run(wait_for_a_frozen_server())
 
     assert turns == [0, 1]
@@ -49,5 +49,5 @@ def test_a_loop_that_is_not_busy_gives_it_once(loop: ClockedLoop) -> None:
         async with Deadline(0.1):
             await loop.be_busy(0.101)
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.raises(TimeoutError):
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.raises(TimeoutError, match="no reply in time"):
         runner.run(wait_for_a_frozen_server())
