@@ -129,6 +129,14 @@ def _checked_count(name: str, count: int) -> int:
     return count
 
 
+def _checked_patience(patience_s: float | None) -> float:
+    if patience_s is None:
+        return PATIENCE_S
+    if type(patience_s) not in (int, float) or not patience_s >= 0:
+        raise ValueError(f"patience_s is {patience_s!r}; it must be a number of seconds, at least 0.")
+    return patience_s
+
+
 def no_compute(*_: object) -> Any:
     raise AssertionError("a flow without a compute asked for one")
 
@@ -194,7 +202,7 @@ class Parts:
             pending=self.pending,
             caller=caller,
             jitter=jitter or random.random,
-            patience_s=PATIENCE_S if patience_s is None else patience_s,
+            patience_s=_checked_patience(patience_s),
             near=self.near,
         )
         _alive.add(self)

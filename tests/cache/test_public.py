@@ -135,6 +135,13 @@ def test_a_count_that_is_none_is_refused(option: str, count: Any) -> None:
         CacheService.from_url("redis://127.0.0.1", **options)
 
 
+@pytest.mark.parametrize("patience_s", [-1, "10", float("nan"), True])
+def test_a_patience_that_is_none_is_refused(patience_s: Any) -> None:
+    """Else at the first miss, in the page."""
+    with pytest.raises(ValueError, match=f"patience_s is {patience_s!r}; it must be a number of seconds, at least 0"):
+        CacheService.from_url("redis://127.0.0.1", patience_s=patience_s)
+
+
 @pytest.mark.parametrize("layout", ["list", ""])
 def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
     with pytest.raises(ValueError, match="Known: hash, keys"):
