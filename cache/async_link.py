@@ -164,7 +164,7 @@ class AsyncPool:
 
     async def close(self) -> None:
         """Waits for what is being connected, at most as long as that may take, and ends it too."""
-        self._refuse_waiting(RedisConnectionError("the service was closed"))
+        self._refuse_waiting(NoConnectionError())
         await self.clear()
         await asyncio.gather(*self._connecting)
 

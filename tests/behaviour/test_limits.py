@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from cache import commands
+from cache import AsyncCacheService, commands
 from cache.async_link import PerLoop
 from cache.breaker import FAILURES_TO_OPEN
 from cache.client import no_compute
@@ -158,6 +158,24 @@ def test_callers_without_a_connection_do_not_open_the_breaker_while_others_are_a
         for caller in (second, third):
             proxy.may_reply.set()
             assert caller.result() == first.result()
+
+
+@pytest.mark.usefixtures("raw")
+def test_closing_in_one_event_loop_is_no_failure_of_the_server(app_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Another loop would be without the cache for a second."""
+
+    async def close_in_the_middle() -> int:
+        service = AsyncCacheService.from_url(app_url, max_connections=1)
+        await service.get_session(0)
+        callers = [asyncio.create_task(service.get_session(user)) for user in range(10 * FAILURES_TO_OPEN)]
+        await asyncio.wait(callers, return_when=asyncio.FIRST_COMPLETED)
+        await service.close()
+        await asyncio.gather(*callers)
+        await service.close()
+        return service.stats.counts("session").misses["unavailable"]
+
+    assert asyncio.run(close_in_the_middle()) >= FAILURES_TO_OPEN
+    assert "cache.unavailable" not in caplog.text
 
 
 def send(service: Any, threads: Threads, *, left_s: float = patient.DEADLINE_S) -> Started:
