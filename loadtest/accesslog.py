@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import zstandard
 
 from loadtest.columns import NotPlainError
-from loadtest.errors import LoadTestError, ScenarioError
+from loadtest.errors import ScenarioError
 from loadtest.loglines import COLUMNS, TRACE_COLUMNS, Lines, Reader, fields, is_time, whole_calls
 
 if TYPE_CHECKING:
@@ -28,17 +28,16 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 3
 _READ_BYTES: Final = 1 << 18
-
-
-class TruncatedError(LoadTestError):
-    """A compressed file that ends in the middle."""
+_BYTE_ORDER_MARK: Final = "\ufeff"  # a spreadsheet's
+_SHOWN_LETTERS: Final = 200  # of a header, which may be no text at all
 
 
 @dataclass(slots=True)
 class AccessLog:
     """One file. `lines` counts what was read, `malformed` holds how many could not be, `examples` the first of them.
 
-    `is_trace` says, once the first line was read, whether it is a trace of keys.
+    `is_trace` says, once the first line was read, whether it is a trace of keys; `is_cut_short`, at the end, whether it
+    is a compressed file that ends in the middle.
     """
 
     path: Path
@@ -48,6 +47,7 @@ class AccessLog:
     malformed: int = 0
     examples: list[str] = field(default_factory=list)
     is_trace: bool = False
+    is_cut_short: bool = False
     _raw: IO[bytes] | None = None
 
     def share_read(self) -> float:
@@ -56,12 +56,10 @@ class AccessLog:
         return self._raw.tell() / size if size and self._raw and not self._raw.closed else 0.0
 
     def calls(self) -> Iterator[Calls]:
-        """In the file's order. Raises ScenarioError for a file that is none, TruncatedError at a bad end."""
+        """In the file's order. Raises ScenarioError for a file that is none."""
         try:
             with self.path.open("rb") as self._raw, _opened(self._raw, self.path.name) as stream:
-                yield from whole_calls(self._lines(_blocks(stream)))
-        except (EOFError, zlib.error):
-            raise TruncatedError(f"{self.path.name} ends in the middle, behind line {self.lines:,}.") from None
+                yield from whole_calls(self._lines(self._blocks(stream)))
         except gzip.BadGzipFile:
             raise ScenarioError(f"{self.path.name} is no gzip file.") from None
         except zstandard.ZstdError:
@@ -71,10 +69,26 @@ class AccessLog:
         except UnicodeDecodeError:
             raise ScenarioError(f"{self.path.name} is no text in UTF-8.") from None
 
+    def _blocks(self, stream: Any) -> Iterator[bytes]:
+        """Of whole lines, each with its end."""
+        unfinished = b""
+        try:
+            while read := stream.read1(_READ_BYTES):
+                whole, end, unfinished = (unfinished + read).rpartition(b"\n")
+                if end:
+                    yield whole.replace(b"\r", b"") + end
+        except (EOFError, zlib.error):
+            self.is_cut_short = True  # and so is the line
+            return
+        if unfinished:
+            yield unfinished + b"\n"
+
     def _lines(self, blocks: Iterator[bytes]) -> Iterator[Lines]:
         head, rest = _first_line(blocks, b"")
+        head = head.removeprefix(_BYTE_ORDER_MARK)
         if not head.strip():
-            raise ScenarioError(f"{self.path.name} is empty.")
+            why = "ends in the middle of its first line" if self.is_cut_short else "is empty"
+            raise ScenarioError(f"{self.path.name} {why}.")
         names = fields(head)
         has_header = not is_time(names[0]) and not any(map(str.isdigit, names))
         layout = self._layout(names, has_header=has_header)
@@ -121,8 +135,8 @@ class AccessLog:
                 layout[name] = int(theirs)
             elif name != "size":
                 raise ScenarioError(
-                    f"{self.path.name} has no column {theirs!r}; it has {', '.join(names)}. Name the others with "
-                    f"--columns {name}=…"
+                    f"{self.path.name} has no column {theirs!r}; it has {', '.join(names)[:_SHOWN_LETTERS]}. Name "
+                    f"the others with --columns {name}=…"
                 )
         return layout
 
@@ -141,17 +155,6 @@ def _opened(raw: IO[bytes], name: str) -> IO[bytes] | gzip.GzipFile | io.Buffere
     if name.endswith(".gz"):
         return gzip.open(raw)
     return io.BufferedReader(_Zstandard(raw)) if name.endswith(".zst") else raw
-
-
-def _blocks(stream: Any) -> Iterator[bytes]:
-    """Of whole lines, each with its end."""
-    unfinished = b""
-    while read := stream.read1(_READ_BYTES):
-        whole, end, unfinished = (unfinished + read).rpartition(b"\n")
-        if end:
-            yield whole.replace(b"\r", b"") + end
-    if unfinished:
-        yield unfinished + b"\n"
 
 
 def _first_line(blocks: Iterator[bytes], block: bytes) -> tuple[str, bytes]:

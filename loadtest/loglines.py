@@ -33,6 +33,8 @@ OPERATIONS: Final = {
 }
 # Up to here a number is a time in seconds (the year 5138), in milliseconds up to a thousand times as much.
 _SECONDS_BELOW: Final = 1e11
+# A server takes no value of more than 512 MiB (proto-max-bulk-len).
+_MAX_SIZE_BYTES: Final = 500_000_000
 _UNITS: Final = {1: "seconds", 1000: "milliseconds"}
 # Every call that a line may be, by the number that `Lines` has for it.
 CALLS: Final = tuple((cache_type, name) for cache_type, names in OPERATIONS.items() for name in names)
@@ -172,8 +174,10 @@ class Reader:
             time, cache_type, user, item, operation = self._values(values)
             return self._parse_time(time), *_call(cache_type, user, item, operation), -1
         time, key = self._values(values)
-        size = values[self._layout["size"]] if "size" in self._layout else ""
-        return self._parse_time(time), *_call(*_of_key(key), "get"), int(size or -1)
+        size = int((values[self._layout["size"]] if "size" in self._layout else "") or -1)
+        if size > _MAX_SIZE_BYTES:
+            raise ValueError(f"a size above {_MAX_SIZE_BYTES:,} bytes")
+        return self._parse_time(time), *_call(*_of_key(key), "get"), max(size, -1)
 
     def block(self, block: bytes, before: int) -> Lines:
         """All of its lines at once; `before` lines were read earlier. Raises NotPlainError where one is not plain."""
@@ -225,6 +229,8 @@ class Reader:
         item[match] = found.numbers(3, match)
         item[company], user[company] = user[company], -1
         size = found.numbers(behind_key) if "size" in self._layout else np.full(len(entity), -1)
+        if (size > _MAX_SIZE_BYTES).any():
+            raise NotPlainError
         number = np.arange(before + 1, before + 1 + len(entity))
         return Lines(self._times(found, 0), _GETS[entity], user, item, size, number)
 
@@ -274,7 +280,7 @@ def _number(per_s: int, text: str) -> float:
 def _is_in(per_s: int, number: Any) -> Any:
     """Whether a time, or each of an array, is in this unit."""
     if per_s == 1:
-        return number < _SECONDS_BELOW
+        return abs(number) < _SECONDS_BELOW
     return (number >= _SECONDS_BELOW) & (number < _SECONDS_BELOW * per_s)
 
 

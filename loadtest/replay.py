@@ -17,13 +17,12 @@ import numpy as np
 
 from cache import keys
 from loadtest import parallel, waves
-from loadtest.accesslog import TruncatedError
 from loadtest.driver import START_EPOCH_S, Driver, server_at
 from loadtest.errors import ScenarioError, ServerGoneError
 from loadtest.loglines import IS_COMPANY, IS_GET, list_views
 from loadtest.looks import Looks
 from loadtest.pipeline import Task
-from loadtest.scenarios import DAY_S, HOUR_S
+from loadtest.scenarios import DAY_S, HOUR_S, MAX_DAYS
 from loadtest.share import ALL
 from loadtest.traffic import CacheCall, Call
 
@@ -73,6 +72,10 @@ def run(
         result = part(share=ALL, progress=progress)
     else:
         result = parallel.run(part, processes=processes, progress=progress)
+    if log.is_cut_short:
+        result.stopped_because = (
+            result.stopped_because or f"{log.path.name} ends in the middle, behind line {log.lines:,}."
+        )
     result.remarks = [*_malformed(log), *result.remarks]
     result.notes = _notes(result)
     return result
@@ -121,7 +124,7 @@ class _Replay:
                 self._looks.count()
             result.server_lookups = driver.server_lookups() - lookups_before
             driver.check_counts()
-        except (TruncatedError, ServerGoneError) as error:
+        except ServerGoneError as error:
             result.stopped_because = str(error)
         result.wall_s = time.perf_counter() - started
         result.commands = driver.pipeline.commands_sent
@@ -188,6 +191,13 @@ class _Replay:
             raise ScenarioError(
                 f"{self._log.path.name}, line {line:,}: {(at - logged)[late[0]]:,} s older than a line before it. "
                 "Sort the file by its timestamps first (sort -t, -k1,1n)."
+            )
+        far = np.flatnonzero(logged > MAX_DAYS * DAY_S)
+        if len(far):
+            line = calls.lines.number[calls.first[far[0]]]
+            raise ScenarioError(
+                f"{self._log.path.name}, line {line:,}: {logged[far[0]] / DAY_S:,.0f} days after the first line; at "
+                f"most {MAX_DAYS:,} are replayed. Correct its time, or leave the line out."
             )
         return at
 
