@@ -12,10 +12,11 @@ import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, ServerGoneError
 from loadtest.result import Memory
 from loadtest.share import Share
 from local.errors import LocalError
@@ -61,9 +62,12 @@ class _Part:
 
 
 def run(part: Run, *, processes: int, progress: Progress = lambda _what, _share: None) -> Result:
-    """All shares of a run. The time and the progress are those of the first process, which is this one."""
+    """All shares of a run. The time and the progress are those of the first process, which is this one.
+
+    One that fails, or whose server goes away, ends the run at once.
+    """
     context = multiprocessing.get_context("spawn")
-    others: list[tuple[Any, Connection]] = []
+    others = _Others()
     try:
         for index in range(1, processes):
             receiver, sender = context.Pipe(duplex=False)
@@ -73,17 +77,55 @@ def run(part: Run, *, processes: int, progress: Progress = lambda _what, _share:
             process.start()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             sender.close()
-            others.append((process, receiver))
-        result = part(share=Share(0, processes), progress=progress)
-        for _, receiver in others:
-            if not result.stopped_because:
-                _add(result, _received(receiver))
+            others.add(process, receiver)
+
+        def look(what: str, share: float) -> None:
+            others.hear(timeout_s=0)
+            progress(what, share)
+
+        result = part(share=Share(0, processes), progress=look)
+        try:
+            while others.are_running and not result.stopped_because:
+                others.hear(timeout_s=None)
+        except ServerGoneError as gone:
+            result.stopped_because = str(gone)
     finally:
-        for process, _ in others:
-            process.terminate()
-            process.join()
+        others.end()
+    if result.stopped_because:
+        result.remarks.append(f"Only the first of {processes} processes is in it, with its share of the users.")
+        return result
+    for other in others.parts:
+        _add(result, other)
     result.remarks.append(f"{processes} servers, each with its share of the users and companies; memory is their sum.")
     return result
+
+
+class _Others:
+    """The other processes of a run, and what came of those that are done."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self._processes: list[Any] = []
+        self._receivers: list[Any] = []  # connections, of those that are not done
+
+    def add(self, process: Any, receiver: Any) -> None:
+        self._processes.append(process)
+        self._receivers.append(receiver)
+
+    @property
+    def are_running(self) -> bool:
+        return bool(self._receivers)
+
+    def hear(self, *, timeout_s: float | None) -> None:
+        """Takes what they send. Raises the error of one that failed, ServerGoneError if its server went away."""
+        for receiver in wait(self._receivers, timeout_s):
+            self._receivers.remove(receiver)
+            self.parts.append(_received(receiver))
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.join()
 
 
 def _drive(sender: Connection, part: Run, share: Share) -> None:
@@ -98,7 +140,7 @@ def _drive(sender: Connection, part: Run, share: Share) -> None:
     sender.send(_Part(result, library, stats.data_reads, stats.bookkeeping_reads))
 
 
-def _received(receiver: Connection) -> _Part:
+def _received(receiver: Any) -> _Part:
     try:
         answer = receiver.recv()
     except EOFError:
@@ -106,6 +148,8 @@ def _received(receiver: Connection) -> _Part:
     if isinstance(answer, Exception):
         raise answer
     part: _Part = answer
+    if part.result.stopped_because:
+        raise ServerGoneError(part.result.stopped_because)
     return part
 
 
@@ -129,4 +173,3 @@ def _add(result: Result, part: _Part) -> None:
     result.server_lookups += other.server_lookups
     result.commands += other.commands
     result.ran_s = min(result.ran_s, other.ran_s)
-    result.stopped_because = other.stopped_because

@@ -10,24 +10,29 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import psutil
 import pytest
 
-from loadtest import driver, intervals, parallel, scenarios, simulation, theory, virtual
+from loadtest import driver, intervals, parallel, report, scenarios, simulation, theory, verdict, virtual
 from loadtest.__main__ import main
-from loadtest.errors import LoadTestError, ServerGoneError
+from loadtest.errors import ExitCode, LoadTestError, ServerGoneError
 from loadtest.traffic import CacheCall, Call
 from local.errors import LocalError
 from local.faketime import faketime_library
 from local.valkey import Valkey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loadtest.result import Result
+    from loadtest.share import Share
 
 SEEDS = range(1, 6)
 # For what is the same or is not, however many take part.
@@ -90,15 +95,48 @@ def test_a_container_s_bound_counts(
     assert parallel.processors() == (processes or without)
 
 
-def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtest.parallel._drive", _die)
-
+def test_a_process_that_is_killed_ends_the_run_at_once() -> None:
     with pytest.raises(LoadTestError, match="ended before its time"):
-        parallel.run(partial(virtual.run, scenarios.load("small").changed(users=50, days=1), seed=1), processes=2)
+        parallel.run(_killed, processes=2)
 
 
-def _die(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _killed(*, share: Share, progress: Callable[[str, float], None]) -> NoReturn:
+    if not share.is_first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _told_so(progress)
+
+
+def _told_so(progress: Callable[[str, float], None]) -> NoReturn:
+    """Goes on until it is told that another process is lost, by an exception."""
+    give_up_at = time.monotonic() + 60
+    while time.monotonic() < give_up_at:
+        progress("virtual time", 0.5)
+        time.sleep(0.01)
+    raise AssertionError("nobody told the first process")
+
+
+def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_partial_report(tmp_path: Path) -> None:
+    result = parallel.run(_without_server, processes=2)
+
+    assert str(result.stopped_because).startswith("the server went away: ")
+    assert result.remarks == ["Only the first of 2 processes is in it, with its share of the users."]
+    judgement = verdict.judge(result)
+    assert judgement.exit_code is ExitCode.ERROR
+    assert report.write(tmp_path, result, judgement)["is_partial"]
+
+
+def _without_server(*, share: Share, progress: Callable[[str, float], None]) -> Result:
+    def halfway(what: str, done: float) -> None:
+        if what != "virtual time" or done < 0.5:
+            progress(what, done)
+        elif share.is_first:
+            _told_so(progress)
+        else:
+            for process in psutil.Process().children(recursive=True):
+                if process.name().startswith("valkey"):
+                    process.kill()
+
+    return virtual.run(SMALL.changed(users=50, days=1), seed=1, share=share, progress=halfway)
 
 
 def test_ctrl_c_is_left_to_the_first_process() -> None:
