@@ -39,14 +39,16 @@ def run(options: argparse.Namespace) -> ExitCode:
             console.print(f"differs: {line}")
     if any(change.is_regression for change in changes):
         return ExitCode.TARGET_MISSED
-    return ExitCode.PASS if all(change.what in ("same", "better") for change in changes) else ExitCode.UNDECIDED
+    return ExitCode.PASS if all(change.is_known for change in changes) else ExitCode.UNDECIDED
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: Any = json.loads(path.read_text())
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}.") from None
     except ValueError:
         raise ScenarioError(f"{path} is no JSON.") from None
+    if not isinstance(document, dict) or not document.keys() >= {"classes", "sizing", "assumptions"}:
+        raise ScenarioError(f"{path} is no verdict.json of this load test.")
     return document

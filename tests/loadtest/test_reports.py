@@ -166,6 +166,48 @@ def test_more_memory_is_a_regression(folder: Path) -> None:
     assert settings == ["users: 400 → 500"]
 
 
+@pytest.mark.parametrize(
+    ("before_mb", "after_mb", "said"),
+    [(2, 2.9, "same"), (2, 3.1, "worse"), (3.1, 2, "better"), (100, 104, "same"), (100, 106, "worse")],
+)
+def test_memory_has_noise_of_a_size_and_of_a_share(folder: Path, before_mb: float, after_mb: float, said: str) -> None:
+    before, after = document(folder), document(folder)
+    for run, size_mb in ((before, before_mb), (after, after_mb)):
+        for node in run["sizing"]:
+            node["used_bytes"] = size_mb * 1e6
+
+    changes, _ = comparing.compare(before, after)
+
+    assert {change.what for change in changes if change.name == "memory"} == {said}
+
+
+def test_everything_in_which_two_runs_differ_is_said(folder: Path) -> None:
+    before, after = document(folder), document(folder)
+    before["assumptions"]["gone"] = 1
+    after |= {"seed": 2, "scenario": "other", "faults": ["flush"]}
+    after["versions"]["server"] = "Valkey 9.2.0"
+
+    _, settings = comparing.compare(before, after)
+
+    assert settings == [
+        *("scenario: small → other", "seed: 1 → 2", "faults: [] → ['flush']", "gone: 1 → None"),
+        "server: Valkey 9.1.2 → Valkey 9.2.0",
+    ]
+
+
+def test_a_cache_type_of_the_second_run_alone_is_shown(folder: Path, tmp_path: Path) -> None:
+    before = document(folder)
+    lost = before["classes"].pop()
+    (tmp_path / "before.json").write_text(json.dumps(before))
+
+    changes, _ = comparing.compare(before, document(folder))
+
+    assert [change for change in changes if change.name == lost["name"]] == [
+        comparing.Change(lost["name"], None, lost["measured"], "new")
+    ]
+    assert main(["compare", str(tmp_path / "before.json"), str(folder / "verdict.json")]) == 0
+
+
 def test_too_few_samples_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
     other = document(folder)
     other["classes"][0] |= {"ci_low": None, "ci_high": None}
@@ -199,7 +241,11 @@ def test_what_is_lost_is_not_the_same(
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is no JSON"), ("{}", "not a verdict.json"), (None, "No such file")]
+    ("text", "message"),
+    [
+        *(("{", "other.json is no JSON"), ("{}", "other.json is no verdict.json"), ("[]", "is no verdict.json")),
+        *(('{"classes": [], "sizing": [{}], "assumptions": {}}', "not a verdict.json"), (None, "No such file")),
+    ],
 )
 def test_what_is_no_verdict_is_exit_code_2(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, message: str
