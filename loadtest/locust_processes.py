@@ -38,6 +38,7 @@ class Processes:
             options.workers = [client.id for client in clients.ready + clients.spawning + clients.running]
         self.workers: list[str] = getattr(options, "workers", [])
         self.lost: set[str] = set()
+        self.late: set[str] = set()  # who joined behind the start: Locust moves people to them
 
     @property
     def count(self) -> int:
@@ -52,15 +53,19 @@ class Processes:
         own = self._runner.client_id
         return self.workers.index(own) if own in self.workers else len(self.workers)
 
-    def look(self) -> int:
-        """Notes on the master who has ended, while the test goes on; returns how many are new among them."""
-        before = len(self.lost)
+    def look(self) -> bool:
+        """Notes on the master who has ended or joined while the test goes on; whether that is news."""
+        if not isinstance(self._runner, MasterRunner):
+            return False
+        before = len(self.lost), len(self.late)
+        clients = self._runner.clients
         nobody = not self._runner.worker_count  # Locust stops the test then, sooner than one worker is given up here
         for worker in self.workers:
-            client = self._runner.clients.get(worker)
+            client = clients.get(worker)
             if nobody or client is None or client.heartbeat <= -_MISSED_HEARTBEATS:
                 self.lost.add(worker)
-        return len(self.lost) - before
+        self.late |= set(clients) - set(self.workers)
+        return (len(self.lost), len(self.late)) != before
 
     def collect(self, reported: Container[str]) -> None:
         """Takes on the master, behind the test, what workers have yet to tell; who does not is lost.
@@ -73,9 +78,21 @@ class Processes:
                 self._runner.handle_message(*self._runner.server.recv_from_client())
         self.lost.update(waiting)
 
-    def __str__(self) -> str:
-        """For people: how many were lost."""
-        return f"{len(self.lost)} of {len(self.workers)} workers answered no more before the test was over"
+    @property
+    def trouble(self) -> str:
+        """For people: what makes the measurement partial; empty if nothing does."""
+        said = []
+        if self.lost:
+            said.append(
+                f"{len(self.lost)} of {len(self.workers)} workers answered no more before the test was over, and their "
+                "share of the traffic is missing from then on"
+            )
+        if self.late:
+            said.append(
+                f"{len(self.late)} worker{'s' if len(self.late) > 1 else ''} joined when the test had begun, and took "
+                "over work of the others"
+            )
+        return "; ".join(said)
 
 
 def leave_on_interrupt() -> None:

@@ -1,7 +1,7 @@
 """Rising steps of load in real time. `python -m loadtest live` starts Locust with this file.
 
-Each Locust user is one connection that takes the next operation that is due. Workers ship latencies and hits to the
-master, which ends the test at the first step that is not reached.
+Each Locust user is one connection that takes the next operation that is due. At the end of each step, workers send
+latencies and hits to the master, which ends the test at the first step that is not reached.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
 _PAUSE_S = 1.0
-# Workers report every three seconds, and begin later than the master: they have to connect first.
+# Workers begin later than the master, and so they end: they have to connect first.
 _REPORTS_AT_MOST_S = 30.0
 
 
@@ -40,7 +40,7 @@ class _Run:
         self.schedule: Schedule
         self.mix: Mix
         self.processes: Processes
-        self.is_finished = False
+        self.stopped_because: str | None = "interrupted"  # None once the steps are over
         self.tally = Tally()
         self.reported: dict[str, dict[str, Any]] = {}  # by worker
         self.steps: list[Step] = []
@@ -64,6 +64,8 @@ def _options(parser: Any) -> None:
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     Interrupts(environment)
+    if isinstance(environment.runner, MasterRunner):
+        environment.runner.register_message(_TALLY, _gather)
     if not isinstance(environment.runner, WorkerRunner):
         _connect(environment)
 
@@ -93,7 +95,7 @@ def _begin(environment: Any, **_: Any) -> None:
     # Every process counts from here: a master's start reaches its workers within milliseconds.
     _run.schedule = Schedule(rates, options.step_seconds, monotonic() + 1.0, _PAUSE_S)
     if not isinstance(runner, MasterRunner):
-        gevent.spawn(_watch_this_process)
+        gevent.spawn(_watch_this_process, runner)
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(_watch_steps, environment)
 
@@ -102,8 +104,8 @@ def _sleep_until(at: float) -> None:
     gevent.sleep(max(0.0, at - monotonic()))
 
 
-def _watch_this_process() -> None:
-    """Notes at the end of each step what this process did in it."""
+def _watch_this_process(runner: Any) -> None:
+    """Notes at the end of each step what this process did in it, and tells the master."""
     live, schedule, tally = _run.live, _run.schedule, _run.tally
     catalog = live.scenario.catalog
     unanswered, hits = 0, hits_of({}, catalog)
@@ -119,6 +121,8 @@ def _watch_this_process() -> None:
         }
         tally.unanswered[number] = unanswered - unanswered_before
         tally.cpu_s[number] = cpu_s - cpu_s_before
+        if isinstance(runner, WorkerRunner):  # at once: the next step must not begin before this one is judged
+            runner.send_message(_TALLY, tally.packed())
 
 
 def _watch_steps(environment: Any) -> None:
@@ -129,6 +133,9 @@ def _watch_steps(environment: Any) -> None:
     before = server.cpu_s()
     for number, asked in enumerate(_rates(options)):
         _sleep_until(schedule.end_of(number))
+        _wait_for_reports(environment, number)
+        if _run.processes.late:  # Locust gave it connections of the others
+            break
         after = server.cpu_s()
         # A node that is new in this step, or was restarted, has no share of it.
         used = {
@@ -137,12 +144,11 @@ def _watch_steps(environment: Any) -> None:
             if 0 <= before.get(node, -1.0) <= after[node]
         }
         before = after
-        _wait_for_reports(environment, number)
         step = step_of(_gathered(), number, asked, options.step_seconds, used)
         _run.steps.append(replace(step, lost_generators=_run.processes.count - _reported(environment.runner, number)))
         if not _run.steps[-1].is_reached(options.limit_ms):
             break
-    _run.is_finished = True
+    _run.stopped_because = _run.processes.trouble if _run.processes.late else None
     environment.runner.quit()
 
 
@@ -176,16 +182,9 @@ def _gathered() -> Tally:
     return tally
 
 
-@events.report_to_master.add_listener
-def _report(data: dict[str, Any], **_: Any) -> None:
-    if hasattr(_run, "live"):  # the first report may come before the start
-        data[_TALLY] = _run.tally.packed()
-
-
-@events.worker_report.add_listener
-def _gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
-    if _TALLY in data:
-        _run.reported[client_id] = data[_TALLY]
+def _gather(msg: Any, **_: Any) -> None:
+    """On the master. It holds the sums since the start: what was lost comes with the next."""
+    _run.reported[msg.node_id] = msg.data
 
 
 @events.quitting.add_listener
@@ -207,7 +206,7 @@ def _judge(environment: Any, **_: Any) -> None:
         targets={each.name: each.target_hit_rate for each in live.scenario.catalog},
         versions=versions(live.server.version()),
         steps=_run.steps,
-        stopped_because=None if _run.is_finished else "interrupted",
+        stopped_because=_run.stopped_because,
     )
     terminal.show_live(result)
     if options.report_file:

@@ -28,6 +28,7 @@ from loadtest.webtab import HitRates
 
 _COLD = "not judged: the run started cold; add --stationary-start"
 _FEWER = "not judged: {users} of the scenario's {all} users took part, so its traffic was not reached"
+_MORE = "not judged: {users} users took part, and the scenario has {all}: some were played twice"
 _COUNTS = "roleferry_counts"
 _UNANSWERED = "roleferry_unanswered"
 _OVER = "roleferry_over"
@@ -44,6 +45,7 @@ class _Run:
         self.hit_rates: HitRates | None = None  # of Locust's page
         self.live: Live
         self.connected_by: tuple[Any, ...] = ()  # the host and the options that `live` is of
+        self.has_tested = False
         self.test = _Test()
 
 
@@ -126,8 +128,9 @@ def _begin(environment: Any, **_: Any) -> None:
     if is_worker:
         with one_sentence():
             _connect(environment)
-    elif hasattr(_run.test, "processes") or _run.connected_by != _settings(environment):
+    elif _run.has_tested or _run.connected_by != _settings(environment):
         _connect_anew(environment)
+    _run.has_tested = True
     _run.live.started = time()
     _run.test = test = _Test()
     test.processes = processes = Processes(environment)
@@ -205,9 +208,9 @@ def _watch_processes(processes: Processes) -> None:
 
 def _look(processes: Processes) -> None:
     if processes.look():
-        print(f"loadtest: {processes}; the verdict will be partial.", file=sys.stderr)  # noqa: T201
+        print(f"loadtest: {processes.trouble}; the verdict will be partial.", file=sys.stderr)  # noqa: T201
         if _run.hit_rates:
-            _run.hit_rates.remark = f"PARTIAL: {processes}"
+            _run.hit_rates.remark = f"PARTIAL: {processes.trouble}"
 
 
 @events.report_to_master.add_listener
@@ -255,8 +258,8 @@ def _judge(environment: Any, **_: Any) -> None:
 def _stopped_because(environment: Any, counted: CountsByPerson) -> str | None:
     """Why something is missing of what was to be measured; None if nothing is."""
     test, live = _run.test, _run.live
-    if test.is_over and test.processes.lost:
-        return f"{test.processes}; their share of the traffic is missing from then on."
+    if test.is_over and test.processes.trouble:
+        return f"{test.processes.trouble}."
     if _run.interrupts.happened and environment.parsed_options.run_time:
         return "it was interrupted before its time limit."
     lookups = sum(lookups for _, lookups in hits_of(counted, live.scenario.catalog).values())
@@ -269,9 +272,10 @@ def _stopped_because(environment: Any, counted: CountsByPerson) -> str | None:
 def _why_undecided(environment: Any) -> str | None:
     if not environment.parsed_options.stationary_start:
         return _COLD
-    if _run.test.most_users < _run.live.scenario.users:
-        return _FEWER.format(users=_run.test.most_users, all=_run.live.scenario.users)
-    return None
+    users, wanted = _run.test.most_users, _run.live.scenario.users
+    if users == wanted:
+        return None
+    return (_FEWER if users < wanted else _MORE).format(users=users, all=wanted)
 
 
 class Person(User):

@@ -65,8 +65,10 @@ class Comparison:
 def compare(url: str, *, round_s: float = 1.0) -> Comparison:
     """Raises LoadTestError where no server answers, ScenarioError for a URL that needs more than a plain socket."""
     address = urlparse(url)
-    if address.scheme != "redis" or address.password:
-        raise ScenarioError("--reference needs a server without TLS and password: the yardstick is a plain socket.")
+    if address.scheme != "redis" or address.password or address.path.strip("/") not in ("", "0"):
+        raise ScenarioError(
+            "--reference needs a server without TLS, password and database number: the yardstick is a plain socket."
+        )
     server = Server(url)
     service = CacheService.from_url(url, cluster=server.is_cluster)
     try:

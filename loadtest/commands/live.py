@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -121,15 +122,21 @@ def _check(options: argparse.Namespace) -> None:
         rates = [float(rate) for rate in options.steps.split(",")]
     except ValueError:
         rates = []
-    if not rates or not all(rate > 0 for rate in rates):
+    if not rates or not all(0 < rate < math.inf for rate in rates):
         raise ScenarioError(f"--steps is {options.steps!r}; write rates over 0 with commas, as 200,400,800.")
     for name in ("step_seconds", "limit_ms", "connections", "processes"):
-        if not getattr(options, name) > 0:
-            raise ScenarioError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be over 0.")
+        if not 0 < getattr(options, name) < math.inf:
+            raise ScenarioError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be finite and over 0."
+            )
     if options.workers < 0:
         raise ScenarioError(f"--workers is {options.workers}; it must be 0 or more.")
     if options.workers and options.processes > 1:
         raise ScenarioError("--workers and --processes exclude each other: workers have processes of their own.")
+    if options.connections < (generators := max(options.processes, options.workers)):
+        raise ScenarioError(
+            f"--connections is {options.connections}; each of {generators} load generators needs one at least."
+        )
 
 
 def _environment() -> dict[str, str]:

@@ -27,7 +27,7 @@ from loadtest.steps import Mix, Schedule, Step, Tally, conclusion, step_of
 from loadtest.traffic import Call
 from loadtest.webtab import HitRates
 from local.cluster import ValkeyCluster
-from local.valkey import Valkey
+from local.valkey import Valkey, free_port
 
 
 @pytest.mark.parametrize("deadline_s", [0.1])
@@ -267,6 +267,46 @@ def test_an_interrupt_leaves_a_partial_report(tmp_path: Path, to_all: bool) -> N
     assert "PARTIAL: interrupted" in (tmp_path / "live.html").read_text()
 
 
+# Says of each judged step how many operations of later ones had been made by then.
+_TELLING = """
+from loadtest import locust_steps
+from loadtest.locust_steps import *
+judge = locust_steps.step_of
+def telling(tally, number, *rest):
+    print("too early:", sum(step > number for step, _ in tally.latencies), flush=True)
+    return judge(tally, number, *rest)
+locust_steps.step_of = telling
+"""
+
+
+def test_workers_tell_of_a_step_before_the_next_begins_and_one_that_joins_late_ends_the_run(tmp_path: Path) -> None:
+    """Locust gives the newcomer connections of the others, who then cannot do what is asked of them."""
+    (tmp_path / "telling.py").write_text(_TELLING)
+    port = str(free_port())
+    locust = [sys.executable, "-m", "locust", "--master-port", port]
+    with Valkey() as server:
+        run = subprocess.Popen(
+            [
+                *(*locust, "-f", str(tmp_path / "telling.py"), "--headless", "--only-summary", "--host", server.url),
+                *("-u", "4", "-r", "4", "--processes", "2", "--master-bind-port", port, "--scenario", "small"),
+                *("--steps", ",".join(["20"] * 60), "--step-seconds", "1", "--limit-ms", "60000"),
+            ],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stdout
+        told = [run.stdout.readline() for _ in range(3)]
+        late = subprocess.Popen([*locust, "-f", "loadtest/locust_steps.py", "--worker"], cwd=Path(__file__).parents[2])
+        out, _ = run.communicate()
+        late.wait()
+
+    assert told == ["too early: 0\n"] * 3
+    assert run.returncode == 1
+    assert "PARTIAL: 1 worker joined when the test had begun, and took over work of the others. Held: 20" in out
+
+
 def test_workers_that_do_not_come_are_waited_for_and_given_up_by_an_interrupt(tmp_path: Path) -> None:
     with Valkey() as server:
         run = subprocess.Popen(
@@ -338,7 +378,10 @@ def test_a_rate_beyond_the_server_is_exit_code_5(
     [
         (["--steps", "fast"], "--steps is 'fast'; write rates over 0"),
         (["--steps", "100,0"], "write rates over 0"),
-        (["--step-seconds", "0"], "--step-seconds is 0.0; it must be over 0"),
+        (["--steps", "inf"], "write rates over 0"),
+        (["--step-seconds", "inf"], "--step-seconds is inf; it must be finite"),
+        (["--processes", "3", "--connections", "2"], "--connections is 2; each of 3 load generators needs one"),
+        (["--step-seconds", "0"], "--step-seconds is 0.0; it must be finite and over 0"),
         (["--processes", "2", "--workers", "2"], "--workers and --processes exclude each other"),
         (["--scenario", "expect"], "there is no scenario 'expect'"),
     ],
@@ -375,11 +418,10 @@ def test_batches_beat_single_gets_over_raw_sockets() -> None:
     assert keys <= 1  # the jobs' generations
 
 
-def test_a_reference_needs_a_plain_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    host = ["--host", "rediss://127.0.0.1:1"]
-
-    assert main(["live", *host, "--reference", "--report", str(tmp_path)]) == 2
-    assert "--reference needs a server without TLS and password" in capsys.readouterr().err
+@pytest.mark.parametrize("host", ["rediss://127.0.0.1:1", "redis://:secret@127.0.0.1:1", "redis://127.0.0.1:1/3"])
+def test_a_reference_needs_a_plain_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
+    assert main(["live", "--host", host, "--reference", "--report", str(tmp_path)]) == 2
+    assert "--reference needs a server without TLS, password and database number" in capsys.readouterr().err
 
 
 def test_the_tab_shows_targets_and_stretches() -> None:

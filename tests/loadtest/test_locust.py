@@ -192,9 +192,44 @@ def test_a_worker_that_dies_leaves_no_verdict(easy: tuple[str, str]) -> None:
         out, errors = run.communicate()
 
     assert run.returncode == 1, out + errors
-    assert "of 2 workers answered no more before the test was over; their share" in out
+    assert "of 2 workers answered no more before the test was over, and their share" in out
     assert re.search(r"^match .*UNDECIDED", out, re.MULTILINE)
     assert not re.search(r"^(match|ijp|company|session) .*(PASS|FAIL)", out, re.MULTILINE)
+
+
+def test_a_worker_that_joins_late_leaves_no_verdict(easy: tuple[str, str]) -> None:
+    """Locust moves people to it, whom it does not know to be played already."""
+    with Valkey() as server:
+        run = started(server.url, *easy, "--headless", "--only-summary", "--stationary-start")
+        assert isinstance(run.args, list)
+        assert run.stderr
+        assert any("pawn" in line and "total users" in line for line in run.stderr)
+        port = str(run.args[-3])
+        late = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"),
+                *("--worker", "--master-port", port, "--headless", "-L", "ERROR"),
+            ],
+            cwd=ROOT,
+        )
+        assert any("joined when the test had begun" in line for line in run.stderr)
+        run.send_signal(signal.SIGINT)
+        out, errors = run.communicate()
+        late.wait()
+
+    assert run.returncode == 1, out + errors
+    assert "PARTIAL: 1 worker joined when the test had begun, and took over work of the others." in out
+    assert not re.search(r"^(match|ijp|company|session) .*(PASS|FAIL)", out, re.MULTILINE)
+
+
+def test_more_users_than_the_scenario_has_are_not_judged(easy: tuple[str, str]) -> None:
+    with Valkey() as server:
+        run = locust(
+            server.url, *easy, "--scenario", "easy", "-u", "120", "-r", "120", "-t", "1s", "--stationary-start"
+        )
+
+    assert run.returncode == 5
+    assert "not judged: 120 users took part, and the scenario has 100: some were played twice" in run.stdout
 
 
 def hit_rate_rows(port: str) -> list[dict[str, str]]:
@@ -217,7 +252,7 @@ def test_the_page_says_that_a_worker_died_and_an_interrupt_ends_it_with_the_verd
         out, errors = run.communicate()
 
     assert run.returncode == 1, out + errors
-    assert "of 2 workers answered no more before the test was over; the verdict will be partial." in errors
+    assert "of 2 workers answered no more before the test was over, and their share" in errors
     assert "PARTIAL: " in out
     assert "Traceback" not in errors
 
