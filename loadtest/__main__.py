@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     except (LoadTestError, LocalError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return int(getattr(error, "exit_code", ExitCode.ERROR))
+    except OSError as error:  # a full disk, behind standard output or under a server's own files
+        print(f"loadtest: {error.filename or 'standard output'}: {error.strerror or error}.", file=sys.stderr)
+        return int(ExitCode.ERROR)
     except KeyboardInterrupt:
         print("loadtest: interrupted; no report was written.", file=sys.stderr)
         return int(ExitCode.ERROR)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from loadtest import files
 from loadtest.errors import LoadTestError
 from loadtest.steps import Step, added, conclusion
 
@@ -63,8 +64,9 @@ class LiveResult:
         return next((step for step in reversed(self.steps) if step.is_reached(self.limit_ms)), None)
 
     def write(self, file: Path) -> None:
+        """Raises LoadTestError if it cannot be written."""
         document = asdict(self) | {"hits": self.hits, "conclusion": self.conclusion, "is_partial": self.is_partial}
-        file.write_text(json.dumps(document, indent=2) + "\n")
+        files.save(file, json.dumps(document, indent=2) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> LiveResult:

@@ -210,7 +210,8 @@ def _judge(environment: Any, **_: Any) -> None:
     )
     terminal.show_live(result)
     if options.report_file:
-        result.write(Path(options.report_file))
+        with one_sentence():
+            result.write(Path(options.report_file))
     if result.is_partial:
         code = ExitCode.ERROR
     elif result.steps and result.steps[0].is_reached(result.limit_ms):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cache.nodes import NODE_TYPES
-from loadtest import cifiles, live_report, live_result, markup, plots, sizing, texts, verdict
+from loadtest import cifiles, files, live_report, live_result, markup, plots, sizing, texts, verdict
 from loadtest.errors import LoadTestError
 from loadtest.live_result import LiveResult
 from loadtest.result import versions
@@ -19,31 +19,21 @@ if TYPE_CHECKING:
     from loadtest.result import Result
     from loadtest.verdict import Judgement
 
-
-def check_folder(folder: Path) -> None:
-    """Raises LoadTestError if no report can be written there: before a run, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise LoadTestError(
-            f"the report cannot be written to {folder}: {error.strerror}. Choose another --report."
-        ) from None
+FILES: Final = ("verdict.json", "report.html", "junit.xml", "summary.md")
 
 
-def write(folder: Path, result: Result, judgement: Judgement) -> dict[str, Any]:
-    """Writes all files; returns what verdict.json holds."""
-    document = verdict.as_json(result, judgement, versions(result.server_version))
-    try:
-        (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        (folder / "report.html").write_text(html(result, judgement, document, _latency(folder)), encoding="utf-8")
-        (folder / "junit.xml").write_text(cifiles.junit(result, judgement), encoding="utf-8")
-        (folder / "summary.md").write_text(cifiles.markdown(result, judgement), encoding="utf-8")
-    except OSError as error:
-        raise LoadTestError(f"the report could not be written to {folder}: {error.strerror}.") from None
-    return document
+def write(folder: Path, result: Result, judgement: Judgement) -> None:
+    """Writes all of `FILES`."""
+    found = document(result, judgement)
+    files.save(folder / "verdict.json", json.dumps(found, indent=2) + "\n")
+    files.save(folder / "report.html", html(result, judgement, found, _latency(folder)))
+    files.save(folder / "junit.xml", cifiles.junit(result, judgement))
+    files.save(folder / "summary.md", cifiles.markdown(result, judgement))
+
+
+def document(result: Result, judgement: Judgement) -> dict[str, Any]:
+    """What verdict.json holds."""
+    return verdict.as_json(result, judgement, versions(result.server_version))
 
 
 def html(result: Result, judgement: Judgement, document: dict[str, Any], latency: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import live_report, live_result, ports, reference, report
+from loadtest import files, live_report, live_result, ports, reference
 from loadtest.commands import options as common
 from loadtest.errors import ExitCode, LoadTestError, ScenarioError
 from loadtest.live_result import LiveResult
@@ -52,9 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     _check(options)
     common.load_scenario(options)
-    report.check_folder(options.report)
+    files.make_ready(options.report, (live_result.FILE, live_report.FILE))
     file = options.report / live_result.FILE
-    file.unlink(missing_ok=True)  # it would be taken for what this run measured
     comparison = str(reference.compare(options.host)) if options.reference else ""
     if comparison:
         print(comparison, flush=True)
@@ -82,7 +81,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         result = replace(LiveResult.read(file), comparison=comparison)
         result.write(file)
         page = options.report / live_report.FILE
-        page.write_text(live_report.html(result), encoding="utf-8")
+        files.save(page, live_report.html(result))
         print(f"Report: {page}")
         if result.stopped_because:
             print(f"loadtest: {result.stopped_because}; the report is partial.", file=sys.stderr)

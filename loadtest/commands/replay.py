@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadtest import accesslog, faults, loglines, parallel, replay, report, terminal
+from loadtest import accesslog, faults, files, loglines, parallel, replay, report, terminal
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         raise ScenarioError(f"--max-malformed is {options.max_malformed}; it must be 0 or more.")
     log = accesslog.AccessLog(options.file, _columns(options.columns), options.max_malformed)
     warm_up = None if options.warm_up is None else faults.duration_s(options.warm_up)
-    report.check_folder(options.report)
+    files.make_ready(options.report, report.FILES)
     with terminal.progress() as progress:
         result = replay.run(
             log,

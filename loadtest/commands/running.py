@@ -30,12 +30,13 @@ def whole(scenario: Scenario, seed: int, layout: str, progress: Callable[[str, f
 
 def finish(options: argparse.Namespace, result: Result) -> ExitCode:
     judgement = verdict.judge(result)
-    document = report.write(options.report, result, judgement)
-    if result.stopped_because:
-        print(f"loadtest: {result.stopped_because} The report is partial.", file=sys.stderr)
     if options.json:
-        print(json.dumps(document, indent=2))
+        print(json.dumps(report.document(result, judgement), indent=2))
     else:
         terminal.show(result, judgement)
+    report.write(options.report, result, judgement)  # behind the verdict, which must not be lost with a full disk
+    if result.stopped_because:
+        print(f"loadtest: {result.stopped_because} The report is partial.", file=sys.stderr)
+    if not options.json:
         print(f"Report: {options.report / 'report.html'}")
     return judgement.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from loadtest import faults, report, terminal, virtual
+from loadtest import faults, files, report, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.precision is not None and not 0 < options.precision < 100:
         raise ScenarioError(f"--precision is {options.precision}; it must lie between 0 and 100 points.")
     planned = [faults.parse(text) for text in options.fault]
-    report.check_folder(options.report)
+    files.make_ready(options.report, report.FILES)
     with terminal.progress() as progress:
         if planned or options.precision:
             result = virtual.run(

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,8 +19,9 @@ import pytest
 import xmlschema
 from rich.console import Console
 
-from loadtest import cifiles, comparing, intervals, report, scenarios, terminal, verdict, virtual
+from loadtest import cifiles, comparing, files, intervals, report, scenarios, terminal, verdict, virtual
 from loadtest.__main__ import main
+from loadtest.errors import LoadTestError
 from tests.loadtest.test_live import live_result, step
 
 if TYPE_CHECKING:
@@ -89,6 +91,36 @@ def test_reports_are_written_whatever_the_locale(tmp_path: Path) -> None:
     assert b"Traceback" not in run.stderr, run.stderr
     assert "–" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert (tmp_path / "junit.xml").read_text(encoding="utf-8").startswith("<?xml version='1.0' encoding='utf-8'?>")
+
+
+def test_a_report_of_an_earlier_run_is_not_left_for_one_that_breaks_off(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "live.json").write_text("{}")
+    (tmp_path / "log.csv").write_text("5,cats,7,,get\n")
+
+    assert main(["replay", str(tmp_path / "log.csv"), "--report", str(tmp_path)]) == 2
+
+    assert {file.name for file in tmp_path.iterdir()} == {"live.json", "log.csv"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device on this machine")
+def test_a_full_disk_is_one_sentence_behind_the_verdict(tmp_path: Path) -> None:
+    files.make_ready(tmp_path, ())
+    (tmp_path / "summary.md").symlink_to("/dev/full")
+    with pytest.raises(LoadTestError, match=r"written to .*summary\.md: No space left on device"):
+        files.save(tmp_path / "summary.md", "PASS")
+    assert list(tmp_path.iterdir()) == []
+
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "loadtest", "plan", "--scenario", "small"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+    assert "No space left on device" in run.stderr
 
 
 def test_the_summary_says_what_failed(folder: Path) -> None:

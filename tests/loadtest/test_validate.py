@@ -115,14 +115,14 @@ def _told_so(progress: Callable[[str, float], None]) -> NoReturn:
     raise AssertionError("nobody told the first process")
 
 
-def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_partial_report(tmp_path: Path) -> None:
+def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_partial_report() -> None:
     result = parallel.run(_without_server, processes=2)
 
     assert str(result.stopped_because).startswith("the server went away: ")
     assert result.remarks == ["Only the first of 2 processes is in it, with its share of the users."]
     judgement = verdict.judge(result)
     assert judgement.exit_code is ExitCode.ERROR
-    assert report.write(tmp_path, result, judgement)["is_partial"]
+    assert report.document(result, judgement)["is_partial"]
 
 
 def _without_server(*, share: Share, progress: Callable[[str, float], None]) -> Result:
