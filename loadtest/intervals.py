@@ -7,6 +7,7 @@ counting keys would make intervals too narrow by a factor of ten.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ class Estimate:
     def half_width(self) -> float:
         """How far the interval reaches to its longer side; infinite where there is none."""
         if self.hit_rate is None or self.low is None or self.high is None:
-            return float("inf")
+            return inf
         return max(self.high - self.hit_rate, self.hit_rate - self.low)
 
 
@@ -49,11 +50,17 @@ def imprecise(counts: Counts, precision: float) -> list[str]:
     """One sentence for each cache type whose interval is wider than asked."""
     widths = {name: hit_rate(each.hits, each.lookups).half_width for name, each in counts.types.items()}
     return [
-        f"{name}: the interval is ± {100 * width:.2f} points, not ± {100 * precision:g} as asked; more users would "
-        "narrow it, more days little: users differ."
+        f"{name}: {_width(width)}, not ± {100 * precision:g} as asked; more users would narrow it, more days little: "
+        "users differ."
         for name, width in widths.items()
         if width > precision
     ]
+
+
+def _width(width: float) -> str:
+    return (
+        "there are too few lookups for an interval" if width == inf else f"the interval is ± {100 * width:.2f} points"
+    )
 
 
 def hit_rate(hits: NDArray[np.int64], lookups: NDArray[np.int64]) -> Estimate:

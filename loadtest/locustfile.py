@@ -109,7 +109,7 @@ def _settings(environment: Any) -> tuple[Any, ...]:
     return (
         environment.host or Person.host,
         *(options.scenario, options.scenarios, options.seed, options.layout, options.iam, options.stationary_start),
-        options.sessions_per_user_day or None,
+        None if options.sessions_per_user_day == "" else options.sessions_per_user_day,  # "" of an empty field
     )
 
 

@@ -16,6 +16,7 @@ table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tab
 th{vertical-align:bottom}th.n{text-align:right}td.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0}
 .verdict{font-weight:700}td .verdict{white-space:nowrap}svg{width:100%;height:auto}summary{cursor:pointer}
+h1,p,li{overflow-wrap:anywhere}
 @media(max-width:40rem){table{font-size:.875rem}th,td{padding:.25rem .4rem}h1{font-size:1.5rem}}
 """
 

@@ -59,7 +59,7 @@ class Judgement:
 
 
 def judge(result: Result, undecided_because: str | None = None) -> Judgement:
-    """`undecided_because` says why the hit rates of this run cannot be judged, whatever they are."""
+    """`undecided_because` says why this run was not all of the scenario's traffic, so that nothing in it is a PASS."""
     scenario, people = result.scenario, result.population
     predicted = theory.predict(scenario, people) if people else {}
     rows: list[Row] = []
@@ -83,11 +83,13 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
     if result.stopped_because:
         ran = "before its time" if result.is_live else f"after {result.ran_s / DAY_S:.1f} of {scenario.days} days"
         undecided_because = f"partial: the run ended {ran}"
+    used = max((sample.used_bytes for sample in result.memory), default=None)
+    sizing = [] if used is None else [size(node, used) for node in NODE_TYPES.values()]
     if undecided_because:
         undecided = Verdict.UNDECIDED
         rows = [replace(row, verdict=row.verdict and undecided, note=row.note or undecided_because) for row in rows]
-    used = max((sample.used_bytes for sample in result.memory), default=None)
-    sizing = [] if used is None else [size(node, used) for node in NODE_TYPES.values()]
+        # More of it might not fit; what does not fit already would not either.
+        sizing = [replace(node, verdict=undecided) if node.verdict is Verdict.PASS else node for node in sizing]
     code = exit_code(rows, sizing, scenario.node_type)
     if result.precision and intervals.widest(result.counts) > result.precision:
         code = ExitCode.UNDECIDED

@@ -70,7 +70,10 @@ def run(
     """
     for fault in faults:
         if fault.at_s >= scenario.days * DAY_S:
-            raise ScenarioError(f"the fault {fault} comes at {fault.at_s} s, behind the run's {scenario.days} days.")
+            raise ScenarioError(
+                f"the fault {fault} comes after {fault.at_s / DAY_S:g} days, and the run ends after {scenario.days}; "
+                "give it an earlier time, or the run more --days."
+            )
     people = populations.draw(scenario, seed)
     history = stationary.history(scenario, people, Behaviour(scenario, people, seed).rhythm, seed)
     oldest = max((write.age_s for write in history.writes), default=0)

@@ -45,7 +45,7 @@ def test_a_wrong_fault_is_refused(text: str, message: str) -> None:
 
 
 def test_a_fault_behind_the_end_is_refused() -> None:
-    with pytest.raises(ScenarioError, match="comes at 864000 s, behind the run's 3 days"):
+    with pytest.raises(ScenarioError, match="comes after 10 days, and the run ends after 3; give"):
         virtual.run(SMALL, seed=1, faults=[faults.parse("flush@10d")])
 
 

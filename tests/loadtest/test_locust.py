@@ -346,11 +346,12 @@ def test_no_server_is_one_sentence_without_the_password() -> None:
     assert "secret" not in run.stderr
 
 
-def test_a_wrong_scenario_is_exit_code_2() -> None:
-    run = locust("redis://127.0.0.1:1", "-t", "1s", "--sessions-per-user-day", "-1")
+@pytest.mark.parametrize("sessions", ["-1", "0"])
+def test_a_wrong_scenario_is_exit_code_2(sessions: str) -> None:
+    run = locust("redis://127.0.0.1:1", "-t", "1s", "--sessions-per-user-day", sessions)
 
     assert run.returncode == 2
-    assert "sessions_per_user_day is -1.0; it must be from 0.001 to 100,000" in run.stderr
+    assert f"sessions_per_user_day is {sessions}.0; it must be from 0.001 to 100,000" in run.stderr
 
 
 def test_a_page_s_port_in_use_is_one_sentence() -> None:

@@ -24,6 +24,7 @@ from loadtest import driver, intervals, parallel, report, scenarios, simulation,
 from loadtest.__main__ import main
 from loadtest.errors import ExitCode, LoadTestError, ServerGoneError
 from loadtest.traffic import CacheCall, Call
+from loadtest.verdict import Verdict
 from local.errors import LocalError
 from local.faketime import faketime_library
 from local.valkey import Valkey
@@ -122,6 +123,7 @@ def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_par
     assert result.remarks == ["Only the first of 2 processes is in it, with its share of the users."]
     judgement = verdict.judge(result)
     assert judgement.exit_code is ExitCode.ERROR
+    assert {node.verdict for node in judgement.sizing} == {Verdict.UNDECIDED}  # it is half of the data
     assert report.document(result, judgement)["is_partial"]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cache.nodes import NODE_TYPES
-from loadtest import intervals, verdict
+from cache.stats import Stats
+from loadtest import intervals, scenarios, verdict
+from loadtest.counts import Counts
 from loadtest.errors import ExitCode
 from loadtest.intervals import Estimate
+from loadtest.result import Memory, Result
 from loadtest.verdict import NodeRow, Row, Verdict
 
 
@@ -76,6 +80,12 @@ def test_no_samples_are_never_a_pass() -> None:
     assert verdict.verdict_of(nothing, 0.5) is verdict.verdict_of(few, 0.5) is Verdict.UNDECIDED
 
 
+def test_an_interval_that_there_is_not_has_no_width() -> None:
+    said = intervals.imprecise(Counts.of(("match",), 10), 0.01)
+
+    assert said[0].startswith("match: there are too few lookups for an interval, not ± 1 as asked;")
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     """Users with lists of 100 that hit or miss as one: an interval over keys would be ten times too narrow."""
     rng = np.random.default_rng(1)
@@ -95,3 +105,26 @@ def test_all_hits_are_still_uncertain() -> None:
     found = intervals.hit_rate(np.full(300, 10), np.full(300, 10))
 
     assert (found.low, found.high) == (0.99, 1.0)
+
+
+def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail() -> None:
+    scenario = scenarios.load("small").changed(users=1)
+    between = (NODE_TYPES["cache.t4g.medium"].usable_bytes + NODE_TYPES["cache.m6g.large"].usable_bytes) // 2
+    result = Result(
+        scenario=scenario,
+        population=None,
+        seed=1,
+        layout="hash",
+        counts=Counts.of(scenario.catalog.names(), 1),
+        stats=Stats(),
+        clock_note="",
+        server_version="",
+        memory=[Memory(0, between)],
+    )
+
+    def of(sizing: list[NodeRow]) -> dict[str, Verdict]:
+        return {each.node_type: each.verdict for each in sizing}
+
+    whole, part = verdict.judge(result), verdict.judge(replace(result, stopped_because="the server went away."))
+    assert of(whole.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.PASS}
+    assert of(part.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.UNDECIDED}
