@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -230,10 +230,13 @@ def add_options(parser: Any) -> None:
     add("--iam", default="", metavar="USER:CACHE:REGION", help="sign in at ElastiCache with a token by IAM")
 
 
-def for_locust(environment: Any, host: str, *, max_connections: int | None = None, **changes: Any) -> Live:
+def for_locust(
+    environment: Any, host: str, *, is_worker: bool, max_connections: int | None = None, **changes: Any
+) -> Live:
     """What one of Locust's processes needs, by its options. Raises LoadTestError.
 
-    `changes` are settings instead of the scenario's, where they are not None.
+    `changes` are settings instead of the scenario's, where they are not None. Workers take the scenario from their
+    master, to whom Locust's options belong: another machine may have another file, or none.
     """
     options = environment.parsed_options
     fire = environment.events.request.fire
@@ -241,9 +244,19 @@ def for_locust(environment: Any, host: str, *, max_connections: int | None = Non
     def request(name: str, milliseconds: float) -> None:
         fire(request_type="cache", name=name, response_time=milliseconds, response_length=0, exception=None, context={})
 
-    scenario = scenarios.load(options.scenario, Path(options.scenarios))
-    given = {name: value for name, value in changes.items() if value is not None}
-    return Live(scenario.changed(**given), options.seed, options.layout, host, request, options.iam, max_connections)
+    if not is_worker:
+        given = {name: value for name, value in changes.items() if value is not None}
+        scenario = scenarios.load(options.scenario, Path(options.scenarios)).changed(**given)
+        options.scenario_settings = asdict(scenario)
+    return Live(
+        scenarios.Scenario(**options.scenario_settings),
+        options.seed,
+        options.layout,
+        host,
+        request,
+        options.iam,
+        max_connections,
+    )
 
 
 def hits_of(counted: CountsByPerson, catalog: Catalog) -> dict[str, tuple[int, int]]:

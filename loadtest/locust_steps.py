@@ -72,7 +72,12 @@ def _prepare(environment: Any, **_: Any) -> None:
 
 def _connect(environment: Any) -> None:
     with one_sentence():
-        _run.live = for_locust(environment, environment.host, max_connections=environment.parsed_options.pool)
+        _run.live = for_locust(
+            environment,
+            environment.host,
+            is_worker=isinstance(environment.runner, WorkerRunner),
+            max_connections=environment.parsed_options.pool,
+        )
 
 
 def _rates(options: Any) -> list[float]:

@@ -100,7 +100,8 @@ def _connect(environment: Any) -> None:
         changed = None if sessions is None else float(sessions)  # the page gives a text
     except ValueError:
         raise ScenarioError(f"sessions_per_user_day is {sessions!r}; it must be a number, as 0.5.") from None
-    _run.live = for_locust(environment, host, sessions_per_user_day=changed)
+    is_worker = isinstance(environment.runner, WorkerRunner)
+    _run.live = for_locust(environment, host, is_worker=is_worker, sessions_per_user_day=changed)
 
 
 def _settings(environment: Any) -> tuple[Any, ...]:

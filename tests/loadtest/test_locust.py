@@ -198,26 +198,30 @@ def test_a_worker_that_dies_leaves_no_verdict(easy: tuple[str, str]) -> None:
 
 
 def test_a_worker_that_joins_late_leaves_no_verdict(easy: tuple[str, str]) -> None:
-    """Locust moves people to it, whom it does not know to be played already."""
+    """Locust moves people to it, whom it does not know to be played already. It needs no file of scenarios."""
     with Valkey() as server:
         run = started(server.url, *easy, "--headless", "--only-summary", "--stationary-start")
         assert isinstance(run.args, list)
         assert run.stderr
         assert any("pawn" in line and "total users" in line for line in run.stderr)
         port = str(run.args[-3])
+        Path(easy[1]).unlink()
         late = subprocess.Popen(
             [
                 *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"),
                 *("--worker", "--master-port", port, "--headless", "-L", "ERROR"),
             ],
             cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert any("joined when the test had begun" in line for line in run.stderr)
         run.send_signal(signal.SIGINT)
         out, errors = run.communicate()
-        late.wait()
+        _, complaints = late.communicate()
 
     assert run.returncode == 1, out + errors
+    assert complaints == ""
     assert "PARTIAL: 1 worker joined when the test had begun, and took over work of the others." in out
     assert not re.search(r"^(match|ijp|company|session) .*(PASS|FAIL)", out, re.MULTILINE)
 
