@@ -247,6 +247,7 @@ def for_locust(
     if not is_worker:
         given = {name: value for name, value in changes.items() if value is not None}
         scenario = scenarios.load(options.scenario, Path(options.scenarios)).changed(**given)
+        scenarios.check_seed(options.seed)
         options.scenario_settings = asdict(scenario)
     return Live(
         scenarios.Scenario(**options.scenario_settings),
@@ -286,5 +287,13 @@ def _credentials(iam: str) -> IamCredentials | None:
     parts = iam.split(":")
     if len(parts) != 3 or not all(parts):
         raise ScenarioError(f"--iam is {iam!r}; write USER:CACHE:REGION, as the stack's outputs have them.")
+    from botocore.exceptions import BotoCoreError  # only who needs it waits for its import
+
     user, cache_name, region = parts
-    return IamCredentials(user, cache_name, region)
+    credentials = IamCredentials(user, cache_name, region)
+    try:
+        credentials.get_credentials()
+    except BotoCoreError as error:
+        why = str(error).rstrip(".")
+        raise ScenarioError(f"--iam: {why}. Sign in at AWS, or give this machine a role that may.") from None
+    return credentials

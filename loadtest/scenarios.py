@@ -155,6 +155,12 @@ def _contradictions(scenario: Scenario) -> Iterator[str]:
         yield f"jobs is {scenario.jobs}; the popular and a user's personal ones need more"
 
 
+def check_seed(seed: int) -> None:
+    """Raises ScenarioError for a negative one."""
+    if seed < 0:
+        raise ScenarioError(f"--seed is {seed}; it must be 0 or more.")
+
+
 def names(path: Path = FILE) -> list[str]:
     return list(_read(path))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadtest import scenarios
-from loadtest.errors import ScenarioError
 
 if TYPE_CHECKING:
     from loadtest.scenarios import Scenario
@@ -48,14 +47,6 @@ def load_scenario(options: argparse.Namespace, *changes: str) -> Scenario:
     loaded = scenarios.load(options.scenario, options.scenarios)
     given = {name: getattr(options, name) for name in changes}
     return loaded.changed(**{name: value for name, value in given.items() if value is not None})
-
-
-def seed(options: argparse.Namespace) -> int:
-    """Raises ScenarioError for a negative one."""
-    if options.seed < 0:
-        raise ScenarioError(f"--seed is {options.seed}; it must be 0 or more.")
-    given: int = options.seed
-    return given
 
 
 def megabytes(text: str) -> int:

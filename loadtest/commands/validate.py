@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from loadtest import faults, files, report, terminal, virtual
+from loadtest import faults, files, report, scenarios, terminal, virtual
 from loadtest.commands import options as common
 from loadtest.commands import running
 from loadtest.errors import ScenarioError
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> ExitCode:
             f"loadtest: warming everything runs on a sample of {virtual.EVERYTHING_USERS} users; --users sets another.",
             file=sys.stderr,
         )
-    seed = common.seed(options)
+    scenarios.check_seed(options.seed)
     if options.precision is not None and not 0 < options.precision < 100:
         raise ScenarioError(f"--precision is {options.precision}; it must lie between 0 and 100 points.")
     planned = [faults.parse(text) for text in options.fault]
@@ -54,12 +54,12 @@ def run(options: argparse.Namespace) -> ExitCode:
         if planned or options.precision:
             result = virtual.run(
                 scenario,
-                seed=seed,
+                seed=options.seed,
                 layout=options.layout,
                 faults=planned,
                 precision=options.precision and options.precision / 100,
                 progress=progress,
             )
         else:
-            result = running.whole(scenario, seed, options.layout, progress)
+            result = running.whole(scenario, options.seed, options.layout, progress)
     return running.finish(options, result)

@@ -398,11 +398,25 @@ def test_no_server_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
 
 
-def test_a_wrong_sign_in_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("iam", "said"),
+    [
+        ("app", "--iam is 'app'; write USER:CACHE:REGION"),
+        ("app:cache:us-east-1", "--iam: Unable to locate credentials. Sign in at AWS"),
+    ],
+)
+def test_a_wrong_sign_in_is_exit_code_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, iam: str, said: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     host = ["--host", "rediss://127.0.0.1:1"]
 
-    assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", "app"]) == 2
-    assert "--iam is 'app'; write USER:CACHE:REGION" in capfd.readouterr().err
+    assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", iam]) == 2
+    assert said in capfd.readouterr().err
 
 
 def test_batches_beat_single_gets_over_raw_sockets() -> None:

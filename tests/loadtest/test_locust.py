@@ -350,12 +350,18 @@ def test_no_server_is_one_sentence_without_the_password() -> None:
     assert "secret" not in run.stderr
 
 
-@pytest.mark.parametrize("sessions", ["-1", "0"])
-def test_a_wrong_scenario_is_exit_code_2(sessions: str) -> None:
-    run = locust("redis://127.0.0.1:1", "-t", "1s", "--sessions-per-user-day", sessions)
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--sessions-per-user-day", "0", "sessions_per_user_day is 0.0; it must be from 0.001 to 100,000"),
+        ("--seed", "-1", "--seed is -1; it must be 0 or more"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(option: str, value: str, said: str) -> None:
+    run = locust("redis://127.0.0.1:1", "-t", "1s", option, value)
 
     assert run.returncode == 2
-    assert f"sessions_per_user_day is {sessions}.0; it must be from 0.001 to 100,000" in run.stderr
+    assert said in run.stderr
 
 
 def test_a_page_s_port_in_use_is_one_sentence() -> None:
