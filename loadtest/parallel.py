@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from loadtest.errors import LoadTestError, ServerGoneError
+from loadtest.errors import ExitCode, LoadTestError, ServerGoneError
 from loadtest.result import Memory
 from loadtest.share import Share
 from local.errors import LocalError
@@ -130,7 +130,7 @@ class _Others:
 
 def _drive(sender: Connection, part: Run, share: Share) -> None:
     try:
-        result = part(share=share, progress=lambda _what, _share: None)
+        result = part(share=share, progress=_end_with_the_first)
     except (LoadTestError, LocalError) as error:
         sender.send(error)
         return
@@ -138,6 +138,13 @@ def _drive(sender: Connection, part: Run, share: Share) -> None:
     library = {name: stats.counts(name) for name in result.counts.types}
     result.stats = None  # type: ignore[assignment] # put together again by whoever receives it
     sender.send(_Part(result, library, stats.data_reads, stats.bookkeeping_reads))
+
+
+def _end_with_the_first(_what: str, _share: float) -> None:
+    """Ends this process, and so its server, where the first one was killed and could not do so."""
+    first = multiprocessing.parent_process()
+    if first and not first.is_alive():
+        sys.exit(int(ExitCode.ERROR))
 
 
 def _received(receiver: Any) -> _Part:

@@ -10,14 +10,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import pytest
 
 from loadtest import driver, intervals, parallel, report, scenarios, simulation, theory, verdict, virtual
@@ -28,12 +26,10 @@ from loadtest.verdict import Verdict
 from local.errors import LocalError
 from local.faketime import faketime_library
 from local.valkey import Valkey
+from tests.loadtest import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from loadtest.result import Result
-    from loadtest.share import Share
 
 SEEDS = range(1, 6)
 # For what is the same or is not, however many take part.
@@ -98,26 +94,11 @@ def test_a_container_s_bound_counts(
 
 def test_a_process_that_is_killed_ends_the_run_at_once() -> None:
     with pytest.raises(LoadTestError, match="ended before its time"):
-        parallel.run(_killed, processes=2)
-
-
-def _killed(*, share: Share, progress: Callable[[str, float], None]) -> NoReturn:
-    if not share.is_first:
-        os.kill(os.getpid(), signal.SIGKILL)
-    _told_so(progress)
-
-
-def _told_so(progress: Callable[[str, float], None]) -> NoReturn:
-    """Goes on until it is told that another process is lost, by an exception."""
-    give_up_at = time.monotonic() + 60
-    while time.monotonic() < give_up_at:
-        progress("virtual time", 0.5)
-        time.sleep(0.01)
-    raise AssertionError("nobody told the first process")
+        parallel.run(parts.killed, processes=2)
 
 
 def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_partial_report() -> None:
-    result = parallel.run(_without_server, processes=2)
+    result = parallel.run(parts.without_server, processes=2)
 
     assert str(result.stopped_because).startswith("the server went away: ")
     assert result.remarks == ["Only the first of 2 processes is in it, with its share of the users."]
@@ -127,18 +108,18 @@ def test_another_process_s_server_that_goes_away_ends_the_run_at_once_with_a_par
     assert report.document(result, judgement)["is_partial"]
 
 
-def _without_server(*, share: Share, progress: Callable[[str, float], None]) -> Result:
-    def halfway(what: str, done: float) -> None:
-        if what != "virtual time" or done < 0.5:
-            progress(what, done)
-        elif share.is_first:
-            _told_so(progress)
-        else:
-            for process in psutil.Process().children(recursive=True):
-                if process.name().startswith("valkey"):
-                    process.kill()
+def test_a_first_process_that_is_killed_takes_the_others_with_it() -> None:
+    run = python("-c", _KILLED, cwd=Path(__file__).parents[2])
 
-    return virtual.run(SMALL.changed(users=50, days=1), seed=1, share=share, progress=halfway)
+    assert run.returncode == -signal.SIGKILL
+    assert run.stdout == "ends\n", run.stderr
+
+
+_KILLED = """
+from loadtest import parallel
+from tests.loadtest import parts
+parallel.run(parts.orphaned, processes=2)
+"""
 
 
 def test_ctrl_c_is_left_to_the_first_process() -> None:
