@@ -51,8 +51,7 @@ class LiveResult:
 
     @property
     def is_partial(self) -> bool:
-        """Whether something is missing: steps, or what a lost load generator did in one."""
-        return bool(self.stopped_because) or any(step.lost_generators for step in self.steps)
+        return bool(self.stopped_because)
 
     @property
     def when(self) -> str:

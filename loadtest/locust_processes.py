@@ -84,7 +84,7 @@ class Processes:
         said = []
         if self.lost:
             said.append(
-                f"{len(self.lost)} of {len(self.workers)} workers answered no more before the test was over, and their "
+                f"{len(self.lost)} of {self.count} workers answered no more before the test was over, and their "
                 "share of the traffic is missing from then on"
             )
         if self.late:

@@ -7,7 +7,6 @@ latencies and hits to the master, which ends the test at the first step that is 
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, perf_counter, process_time
@@ -138,8 +137,8 @@ def _watch_steps(environment: Any) -> None:
     before = server.cpu_s()
     for number, asked in enumerate(_rates(options)):
         _sleep_until(schedule.end_of(number))
-        _wait_for_reports(environment, number)
-        if _run.processes.late:  # Locust gave it connections of the others
+        _wait_for_reports(environment.runner, number)
+        if _run.processes.trouble:
             break
         after = server.cpu_s()
         # A node that is new in this step, or was restarted, has no share of it.
@@ -149,33 +148,33 @@ def _watch_steps(environment: Any) -> None:
             if 0 <= before.get(node, -1.0) <= after[node]
         }
         before = after
-        step = step_of(_gathered(), number, asked, options.step_seconds, used)
-        _run.steps.append(replace(step, lost_generators=_run.processes.count - _reported(environment.runner, number)))
+        _run.steps.append(step_of(_gathered(), number, asked, options.step_seconds, used))
         if not _run.steps[-1].is_reached(options.limit_ms):
             break
-    _run.stopped_because = _run.processes.trouble if _run.processes.late else None
+    _run.stopped_because = _run.processes.trouble or None
     environment.runner.quit()
 
 
-def _wait_for_reports(environment: Any, step: int) -> None:
-    """Until what was done in this step is known here."""
+def _wait_for_reports(runner: Any, step: int) -> None:
+    """Until what was done in this step is known here, or will never be."""
+    processes = _run.processes
+    missing: set[str] = set()
     with gevent.Timeout(_REPORTS_AT_MOST_S, exception=False):
-        while not _is_known(environment.runner, step):
+        while True:
+            processes.look()
+            missing = _missing(runner, step)
+            if processes.trouble or not missing:
+                return
             gevent.sleep(0.01)
+    processes.lost |= missing
 
 
-def _is_known(runner: Any, step: int) -> bool:
+def _missing(runner: Any, step: int) -> set[str]:
+    """Who has yet to tell what was done in this step."""
     if not isinstance(runner, MasterRunner):
-        return step in _run.tally.cpu_s
-    _run.processes.look()
-    return _reported(runner, step) >= _run.processes.count - len(_run.processes.lost)
-
-
-def _reported(runner: Any, step: int) -> int:
-    """How many processes have told what they did in this step."""
-    if not isinstance(runner, MasterRunner):
-        return 1
-    return sum(step in packed["cpu_s"] for packed in _run.reported.values())
+        return set() if step in _run.tally.cpu_s else {"this process"}
+    reported = {worker for worker, packed in _run.reported.items() if step in packed["cpu_s"]}
+    return {*_run.processes.workers} - reported
 
 
 def _gathered() -> Tally:

@@ -163,13 +163,10 @@ class Step:
     server_cpu: dict[str, float]  # by node; empty where the server does not tell
     hits: Hits
     unanswered: float  # share of the lookups that no server answered
-    lost_generators: int = 0  # load generators that ended before they told of this step
 
     def shortfall(self, limit_ms: float) -> str | None:
         """Why this step was not reached; None if it was."""
         reasons = []
-        if self.lost_generators:
-            reasons.append(f"the measurement is partial, {self.lost_generators} of the load generators ended")
         if self.achieved < REACHED * self.asked:
             reasons.append(f"{self.achieved:,.0f} were achieved")
         if self.unanswered > UNANSWERED:
