@@ -13,6 +13,7 @@ import numpy as np
 
 from cache import keys
 from loadtest import renewal, sizing, theory
+from loadtest.errors import ScenarioError
 from loadtest.scenarios import DAY_S, HOUR_S, NIGHT_HOURS
 
 if TYPE_CHECKING:
@@ -80,10 +81,15 @@ def limited(scenario: Scenario, people: Population, maxmemory_bytes: int, **how:
     """Hit rates with LRU eviction at `maxmemory_bytes`, and the characteristic time in days (infinite: all fits).
 
     Che's approximation: who was not used for t_C is evicted. A visit's first lookups then miss whatever would have
-    been there; what the visit itself wrote stays.
+    been there; what the visit itself wrote stays. Raises ScenarioError for a limit below what is there without data.
     """
     there = of(scenario, people, **how)
     overhead = memory_bytes(scenario, there) - sum(each.entries * each.entry_bytes for each in there.values())
+    if maxmemory_bytes <= overhead:
+        raise ScenarioError(
+            f"--maxmemory is {maxmemory_bytes / 1e6:g} MB; tables and the generations of {scenario.jobs:,} jobs alone "
+            f"take {overhead / 1e6:.1f} MB."
+        )
     t_c = renewal.characteristic_time(
         lambda unused: sum(each.held_bytes(unused) for each in there.values()), maxmemory_bytes - overhead
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loadtest import scenarios
 
 if TYPE_CHECKING:
     from loadtest.scenarios import Scenario
+
+_MOST_MEGABYTES: Final = 1e9  # a thousand terabytes
 
 
 def scenario(parser: argparse.ArgumentParser, *, with_users: bool = True) -> None:
@@ -55,6 +57,6 @@ def megabytes(text: str) -> int:
         size = float(text)
     except ValueError:
         size = -1.0
-    if not 0 < size < float("inf"):
+    if not 0 < size < _MOST_MEGABYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write megabytes, as 256.")
     return round(size * 1e6)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PROJECTED_USERS: Final = (10_000, 100_000)
 # How far model and server may lie apart. Measured: below 1 % from 10,000 users on; small runs have a fixed part.
 TOLERANCE: Final = 0.03
+# A server's fixed needs are 3 % of what 1,000 users' data takes.
+_LEAST_USERS: Final = 2_000
 _MOST_USERS: Final = 1_000_000
 
 
@@ -53,10 +55,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    if options.users < 1_000:
-        raise ScenarioError(f"--users is {options.users}; below 1000 the server's fixed needs hide what data takes.")
+    if options.users < _LEAST_USERS:
+        raise ScenarioError(
+            f"--users is {options.users:,}; below {_LEAST_USERS:,} the server's fixed needs hide what data takes."
+        )
     if options.users > _MOST_USERS:
-        raise ScenarioError(f"--users is {options.users}; at most {_MOST_USERS}, whose data takes about 10 GB.")
+        raise ScenarioError(f"--users is {options.users:,}; at most {_MOST_USERS:,}, whose data takes about 10 GB.")
     with terminal.progress() as progress:
         layouts = [options.layout] if options.layout else sizing.LAYOUTS
         checks = [check(options.users, layout, progress) for layout in layouts]

@@ -83,7 +83,15 @@ def test_data_that_does_not_fit_is_exit_code_4(capsys: pytest.CaptureFixture[str
     assert "of 2,488 MB usable on cache.t4g.medium" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", ["-1", "inf", "nan", "much"])
+@pytest.mark.parametrize("size", ["-1", "inf", "nan", "1e308", "much"])
 def test_a_wrong_limit_is_exit_code_2(size: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["plan", "--maxmemory", size])
+
+
+def test_a_limit_below_what_is_there_without_data_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--scenario", "small", "--maxmemory", "0.01"]) == 2
+
+    said = capsys.readouterr()
+    assert "--maxmemory is 0.01 MB; tables and the generations of 600 jobs alone take" in said.err
+    assert said.out == ""

@@ -51,7 +51,7 @@ def test_the_server_takes_what_the_model_says(capsys: pytest.CaptureFixture[str]
 def test_a_model_that_is_wrong_is_an_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizing, "_PACKED_SCORE", 100)
 
-    code = main(["size", "--users", "1000", "--layout", "hash"])
+    code = main(["size", "--users", "2000", "--layout", "hash"])
 
     assert code == 1
     assert "layout hash: the server took" in capsys.readouterr().err
@@ -59,9 +59,13 @@ def test_a_model_that_is_wrong_is_an_error(capsys: pytest.CaptureFixture[str], m
 
 def test_too_few_users_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["size", "--users", "10"]) == 2
-    assert "--users is 10; below 1000" in capsys.readouterr().err
+    assert "--users is 10; below 2,000" in capsys.readouterr().err
     assert main(["size", "--users", "100000000000"]) == 2
-    assert "--users is 100000000000; at most 1000000" in capsys.readouterr().err
+    assert "--users is 100,000,000,000; at most 1,000,000" in capsys.readouterr().err
+
+
+def test_the_fewest_users_that_may_be_asked_for_agree_with_the_model() -> None:
+    assert main(["size", "--users", "2000", "--layout", "hash"]) == 0
 
 
 @pytest.mark.parametrize("layout", sizing.LAYOUTS)
