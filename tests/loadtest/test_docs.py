@@ -13,9 +13,10 @@ import botocore.session
 import pytest
 import yaml
 
-from cache import CacheService
+from cache import CATALOG, CacheService
 from cache.metrics import AccessLog, Publisher
-from loadtest import accesslog, faults, planning, scenarios
+from cache.nodes import NODE_TYPES
+from loadtest import accesslog, faults, planning, scenarios, sizing
 from loadtest.__main__ import COMMANDS, main
 from local.valkey import Valkey
 from tests.loadtest.logs import groups
@@ -48,6 +49,15 @@ def test_the_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> No
             assert not word.startswith("--") or word in text, (command, word)
     for text in re.findall(r"\| `([a-z:-]+@\S+)` \|", PAGE):
         faults.parse(text)
+
+
+def test_the_nodes_of_the_page_are_full_where_the_model_says() -> None:
+    found = re.findall(r"^Full in layout (\w+): (.*)\.$", PAGE, re.MULTILINE)
+
+    assert [layout for layout, _ in found] == list(sizing.LAYOUTS)
+    for layout, said in found:
+        full = [f"{node} at {sizing.full_at(CATALOG, node, layout):,} users" for node in NODE_TYPES]
+        assert said == ", ".join(full)
 
 
 def workflows() -> dict[str, Any]:
