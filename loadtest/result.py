@@ -56,7 +56,7 @@ class Result:
     warming: WarmingCounts = field(default_factory=WarmingCounts)
     warming_commands: int = 0
     warming_runs: int = 0
-    server_lookups: int = 0
+    server_lookups: int = 0  # 0 where the server went away before it was asked
     commands: int = 0
     history_wall_s: float = 0.0
     wall_s: float = 0.0

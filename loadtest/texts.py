@@ -111,7 +111,7 @@ def warming_lines(result: Result) -> list[str]:
     if result.scenario.warming == "off":
         return ["Warming was off."]
     everything = verdict.everything_would_compute(result)
-    days = result.scenario.days
+    days = max(result.ran_s, 1) / DAY_S
     lines = [
         f"{result.warming_runs} hourly runs over {done.users / max(result.warming_runs, 1):,.0f} active users each, "
         f"policy {result.scenario.warming!r}: {done.computed / days:,.0f} scores computed a day, "

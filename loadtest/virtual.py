@@ -102,6 +102,7 @@ class _Driver(Driver):
         self._platform = Platform(scenario, people)
         self._warmer = Warmer(self.flows, everything=scenario.warming == "everything")
         self._is_warming_stopped = False
+        self._commands_before = self._lookups_before = 0  # the run: those of the history
         self._appointments: list[tuple[int, int, Callable[[], None]]] = []
 
     # -- before the start --------------------------------------------------------------------------------------
@@ -123,8 +124,7 @@ class _Driver(Driver):
                 progress("writing the stationary state", 1 - age / (history.writes[0].age_s or 1))
         self.clock.move(START_EPOCH_S)
         self.flows.stats = self.result.stats = Stats()
-        self.result.commands = -self.pipeline.commands_sent
-        self.result.server_lookups = -self.server_lookups()
+        self._commands_before, self._lookups_before = self.pipeline.commands_sent, self.server_lookups()
         self.result.history_wall_s = time.perf_counter() - started
 
     def _history_task(self, write: stationary.Write) -> Task:
@@ -160,13 +160,13 @@ class _Driver(Driver):
             self._keep_appointments(end)
             self.move(end)
             self.sample_memory(end // HOUR_S)
-            self.result.commands += self.pipeline.commands_sent
-            self.result.server_lookups += self.server_lookups()
+            self.result.server_lookups = self.server_lookups() - self._lookups_before
         except ServerGoneError as gone:
             self.result.stopped_because = str(gone)
             return
         finally:
             self.result.wall_s = time.perf_counter() - started
+            self.result.commands = self.pipeline.commands_sent - self._commands_before
         self.check_counts()
         self.result.scenario = self._scenario.changed(days=end // DAY_S)
         if precision:

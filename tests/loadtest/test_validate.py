@@ -378,6 +378,9 @@ def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     assert document["is_partial"]
     assert document["exit_code"] == 1
     assert {row["verdict"] for row in document["classes"]} == {"UNDECIDED"}
+    assert document["server"]["lookups"] == 0  # nobody is left to ask
+    assert document["server"]["commands"] > 0
+    assert "The server counted" not in run.stdout
     assert "PARTIAL" in (tmp_path / "report/report.html").read_text()
 
 
