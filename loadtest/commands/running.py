@@ -30,11 +30,13 @@ def whole(scenario: Scenario, seed: int, layout: str, progress: Callable[[str, f
 
 def finish(options: argparse.Namespace, result: Result) -> ExitCode:
     judgement = verdict.judge(result)
-    if options.json:
-        print(json.dumps(report.document(result, judgement), indent=2))
-    else:
-        terminal.show(result, judgement)
-    report.write(options.report, result, judgement)  # behind the verdict, which must not be lost with a full disk
+    try:
+        report.write(options.report, result, judgement)
+    finally:  # a full disk must not lose the verdict, nor a reader who leaves the report
+        if options.json:
+            print(json.dumps(report.document(result, judgement), indent=2))
+        else:
+            terminal.show(result, judgement)
     if result.stopped_because:
         print(f"loadtest: {result.stopped_because} The report is partial.", file=sys.stderr)
     if not options.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import io
 import json
@@ -19,8 +20,9 @@ import pytest
 import xmlschema
 from rich.console import Console
 
-from loadtest import cifiles, comparing, files, intervals, report, scenarios, terminal, verdict, virtual
+from loadtest import cifiles, comparing, intervals, report, scenarios, terminal, verdict, virtual
 from loadtest.__main__ import main
+from loadtest.commands import running
 from loadtest.errors import LoadTestError
 from tests.loadtest.test_live import live_result, step
 
@@ -103,14 +105,24 @@ def test_a_report_of_an_earlier_run_is_not_left_for_one_that_breaks_off(folder: 
     assert {file.name for file in tmp_path.iterdir()} == {"live.json", "log.csv"}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device on this machine")
-def test_a_full_disk_is_one_sentence_behind_the_verdict(tmp_path: Path) -> None:
-    files.make_ready(tmp_path, ())
-    (tmp_path / "summary.md").symlink_to("/dev/full")
-    with pytest.raises(LoadTestError, match=r"written to .*summary\.md: No space left on device"):
-        files.save(tmp_path / "summary.md", "PASS")
-    assert list(tmp_path.iterdir()) == []
+NEEDS_FULL_DEVICE = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device on this machine")
 
+
+@NEEDS_FULL_DEVICE
+def test_a_full_disk_loses_no_verdict_and_leaves_no_half_file(
+    result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "junit.xml").symlink_to("/dev/full")
+
+    with pytest.raises(LoadTestError, match=r"written to .*junit\.xml: No space left on device"):
+        running.finish(argparse.Namespace(report=tmp_path, json=False), result)
+
+    assert "cache.t4g.medium" in capsys.readouterr().out
+    assert {file.name for file in tmp_path.iterdir()} == {"verdict.json", "report.html"}
+
+
+@NEEDS_FULL_DEVICE
+def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
     with Path("/dev/full").open("w") as full:
         run = subprocess.run(
             [sys.executable, "-m", "loadtest", "plan", "--scenario", "small"],
@@ -119,8 +131,8 @@ def test_a_full_disk_is_one_sentence_behind_the_verdict(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
-    assert "No space left on device" in run.stderr
+
+    assert (run.returncode, run.stderr) == (1, "loadtest: standard output: No space left on device.\n")
 
 
 def test_the_summary_says_what_failed(folder: Path) -> None:
