@@ -27,6 +27,8 @@ from loadtest.steps import Mix, Schedule, Step, Tally, step_of
 
 _TALLY = "roleferry_tally"
 _PAUSE_S = 1.0
+# Of the pause: what is due at a step's very end has so long to be answered, or a slow answer would count as none.
+_STRAGGLERS_S = 0.5
 # Workers begin later than the master, and so they end: they have to connect first.
 _REPORTS_AT_MOST_S = 30.0
 
@@ -118,6 +120,7 @@ def _watch_this_process(runner: Any) -> None:
         cpu_s_before = process_time()
         _sleep_until(schedule.end_of(number))
         cpu_s = process_time()
+        _sleep_until(schedule.end_of(number) + _STRAGGLERS_S)
         unanswered_before, hits_before = unanswered, hits
         unanswered, hits = live.unanswered(), hits_of(live.counts(), catalog)
         tally.hits[number] = {
@@ -136,7 +139,7 @@ def _watch_steps(environment: Any) -> None:
     _sleep_until(schedule.began)
     before = server.cpu_s()
     for number, asked in enumerate(_rates(options)):
-        _sleep_until(schedule.end_of(number))
+        _sleep_until(schedule.end_of(number) + _STRAGGLERS_S)
         _wait_for_reports(environment.runner, number)
         if _run.processes.trouble:
             break

@@ -265,10 +265,16 @@ def test_an_interrupt_leaves_a_partial_report(tmp_path: Path, to_all: bool) -> N
     assert "PARTIAL: interrupted" in (tmp_path / "live.html").read_text()
 
 
-# Says of each judged step how many operations of later ones had been made by then.
+# Each operation takes a while. Says of each judged step how many of later ones had been made by then.
 _TELLING = """
+import gevent
 from loadtest import locust_steps
 from loadtest.locust_steps import *
+call = locust_steps.Live.call
+def slow(self, what):
+    gevent.sleep(0.25)
+    call(self, what)
+locust_steps.Live.call = slow
 judge = locust_steps.step_of
 def telling(tally, number, *rest):
     print("too early:", sum(step > number for step, _ in tally.latencies), flush=True)
@@ -278,7 +284,10 @@ locust_steps.step_of = telling
 
 
 def test_workers_tell_of_a_step_before_the_next_begins_and_one_that_joins_late_ends_the_run(tmp_path: Path) -> None:
-    """Locust gives the newcomer connections of the others, who then cannot do what is asked of them."""
+    """What is due at the end of a step and answered behind it counts.
+
+    Locust gives a newcomer connections of the others, who then cannot do what is asked of them.
+    """
     (tmp_path / "telling.py").write_text(_TELLING)
     port = str(free_port())
     locust = [sys.executable, "-m", "locust", "--master-port", port]
@@ -286,7 +295,7 @@ def test_workers_tell_of_a_step_before_the_next_begins_and_one_that_joins_late_e
         run = subprocess.Popen(
             [
                 *(*locust, "-f", str(tmp_path / "telling.py"), "--headless", "--only-summary", "--host", server.url),
-                *("-u", "4", "-r", "4", "--processes", "2", "--master-bind-port", port, "--scenario", "small"),
+                *("-u", "16", "-r", "16", "--processes", "2", "--master-bind-port", port, "--scenario", "small"),
                 *("--steps", ",".join(["20"] * 60), "--step-seconds", "1", "--limit-ms", "60000"),
             ],
             cwd=Path(__file__).parents[2],
@@ -298,6 +307,7 @@ def test_workers_tell_of_a_step_before_the_next_begins_and_one_that_joins_late_e
         told = [run.stdout.readline() for _ in range(3)]
         late = subprocess.Popen([*locust, "-f", "loadtest/locust_steps.py", "--worker"], cwd=Path(__file__).parents[2])
         out, _ = run.communicate()
+        late.kill()  # it ended with its master, if there was one
         late.wait()
 
     assert told == ["too early: 0\n"] * 3
