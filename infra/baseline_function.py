@@ -16,6 +16,10 @@ DAYS = 7
 HOUR = timedelta(hours=1)
 
 
+class IncompleteError(RuntimeError):
+    """CloudWatch did not give all that it was asked for: what it gave would be taken for all there is."""
+
+
 def handler(event: object, context: object) -> dict[str, float]:
     """Lambda's entry point. Returns what was published, by cache type; an error of AWS fails the run."""
     del event, context
@@ -75,29 +79,49 @@ def hit_rates(counted: dict[tuple[str, str], float], least_lookups: dict[str, in
 def sums(
     cloudwatch: Any, namespace: str, cache_types: list[str], start: datetime, end: datetime, *, period_s: int = 3600
 ) -> dict[tuple[str, str], float]:
-    """Hits and misses between two full periods, by cache type and the metric's name."""
-    series = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
+    """Hits and misses between two full periods, by cache type and the metric's name. Raises IncompleteError."""
+    counted = [(cache_type, metric) for cache_type in cache_types for metric in ("CacheHits", "CacheMisses")]
+    metrics = [of_cache_type(namespace, metric, cache_type) for cache_type, metric in counted]
+    values = series(cloudwatch, metrics, "Sum", start, end, period_s=period_s)
+    return dict(zip(counted, map(sum, values), strict=True))
+
+
+def of_cache_type(namespace: str, metric: str, cache_type: str) -> dict[str, Any]:
+    """A metric as CloudWatch names it."""
+    return {
+        "Namespace": namespace,
+        "MetricName": metric,
+        "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
+    }
+
+
+def series(
+    cloudwatch: Any, metrics: list[dict[str, Any]], stat: str, start: datetime, end: datetime, *, period_s: int = 3600
+) -> list[list[float]]:
+    """The values of each metric between two times, the newest first. Raises IncompleteError.
+
+    Each result of GetMetricData has a status of its own, in an answer that is none of an error: PartialData and
+    InternalError are made good by the next page, if there is one, Forbidden by none.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataResult.html
+    """
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
         StartTime=start,
         EndTime=end,
+        ScanBy="TimestampDescending",
         MetricDataQueries=[
-            {
-                "Id": f"s{index}",
-                "MetricStat": {
-                    "Metric": {
-                        "Namespace": namespace,
-                        "MetricName": metric,
-                        "Dimensions": [{"Name": "CacheType", "Value": cache_type}],
-                    },
-                    "Period": period_s,
-                    "Stat": "Sum",
-                },
-            }
-            for index, (cache_type, metric) in enumerate(series)
+            {"Id": f"m{index}", "MetricStat": {"Metric": metric, "Period": period_s, "Stat": stat}}
+            for index, metric in enumerate(metrics)
         ],
     )
-    totals = dict.fromkeys(series, 0.0)
+    values: list[list[float]] = [[] for _ in metrics]
+    statuses = ["Complete"] * len(metrics)
     for page in pages:
         for result in page["MetricDataResults"]:
-            totals[series[int(result["Id"][1:])]] += sum(result["Values"])
-    return totals
+            index = int(result["Id"][1:])
+            values[index] += result["Values"]
+            statuses[index] = result["StatusCode"]
+    for metric, status in zip(metrics, statuses, strict=True):
+        if status != "Complete":
+            way_out = "these keys may not read it" if status == "Forbidden" else "ask again"
+            raise IncompleteError(f"CloudWatch did not give all of {metric['MetricName']}: {status}; {way_out}.")
+    return values

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from infra import settings, stack_file
+from infra import baseline_function, settings, stack_file
 from infra.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class UsageError(ScriptError):
 _ENDS: Final = (
     ScriptError,
     SettingsError,
+    baseline_function.IncompleteError,
     ClientError,
     BotoCoreError,
     ResponseParserError,
@@ -126,6 +127,8 @@ def _told(error: BaseException) -> tuple[int, str]:
     match error:
         case ScriptError() | SettingsError():
             return getattr(error, "exit_code", UsageError.exit_code), str(error)
+        case baseline_function.IncompleteError():
+            return ScriptError.exit_code, str(error)
         case _ if isinstance(error, _NO_CREDENTIALS):
             return UsageError.exit_code, f"no AWS credentials ({error}); {_SIGN_IN}"
         case ClientError():

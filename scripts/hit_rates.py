@@ -74,30 +74,9 @@ def measure(cloudwatch: Any, settings: Settings, *, periods: int, period_s: int,
 
 
 def _baselines(cloudwatch: Any, namespace: str, names: list[str], now: datetime) -> dict[str, float]:
-    queries = [
-        {
-            "Id": f"b{number}",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": namespace,
-                    "MetricName": BASELINE,
-                    "Dimensions": [{"Name": "CacheType", "Value": name}],
-                },
-                "Period": 3600,
-                "Stat": "Average",
-            },
-        }
-        for number, name in enumerate(names)
-    ]
-    newest: dict[str, float] = {}
-    pages = cloudwatch.get_paginator("get_metric_data").paginate(
-        StartTime=now - timedelta(days=1), EndTime=now, MetricDataQueries=queries, ScanBy="TimestampDescending"
-    )
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            if result["Values"]:
-                newest.setdefault(names[int(result["Id"][1:])], result["Values"][0])
-    return newest
+    metrics = [baseline_function.of_cache_type(namespace, BASELINE, name) for name in names]
+    values = baseline_function.series(cloudwatch, metrics, "Average", now - timedelta(days=1), now)
+    return {name: newest_first[0] for name, newest_first in zip(names, values, strict=True) if newest_first}
 
 
 def _show(options: argparse.Namespace) -> int:

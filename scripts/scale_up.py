@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from cache.nodes import NODE_TYPES
+from infra import baseline_function
 from infra.alarms import CPU_PERCENT_OF_ONE_VCPU, CREDITS_LEFT, ENGINE_CPU_PERCENT
 from loadtest import terminal
 from scripts import common
@@ -151,29 +152,16 @@ def _by_hour(
 ) -> list[list[float]]:
     """The hours of each node that has any."""
     node_dimension = [{"Name": "CacheNodeId", "Value": "0001"}] if host else []
-    queries = [
+    metrics = [
         {
-            "Id": f"n{number}",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": "AWS/ElastiCache",
-                    "MetricName": name,
-                    "Dimensions": [{"Name": "CacheClusterId", "Value": node}, *node_dimension],
-                },
-                "Period": 3600,
-                "Stat": stat,
-            },
+            "Namespace": "AWS/ElastiCache",
+            "MetricName": name,
+            "Dimensions": [{"Name": "CacheClusterId", "Value": node}, *node_dimension],
         }
-        for number, node in enumerate(settings.node_ids)
+        for node in settings.node_ids
     ]
-    pages = cloudwatch.get_paginator("get_metric_data").paginate(
-        StartTime=now - timedelta(days=_DAYS), EndTime=now, MetricDataQueries=queries
-    )
-    hours: dict[str, list[float]] = {}
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            hours.setdefault(result["Id"], []).extend(result["Values"])
-    return [values for values in hours.values() if values]
+    hours = baseline_function.series(cloudwatch, metrics, stat, now - timedelta(days=_DAYS), now)
+    return [values for values in hours if values]
 
 
 def _high(values: list[float]) -> float:

@@ -33,9 +33,15 @@ def cloudwatch() -> Iterator[tuple[Any, Stubber]]:
         stubber.assert_no_pending_responses()
 
 
-def answer(stubber: Stubber, *series: list[float], more_at: str | None = None) -> None:
+def answer(stubber: Stubber, *series: list[float], more_at: str | None = None, status: str = "Complete") -> None:
     results = [
-        {"Id": f"s{index}", "Label": "", "Values": values, "Timestamps": [NOW] * len(values)}
+        {
+            "Id": f"m{index}",
+            "Label": "",
+            "Values": values,
+            "Timestamps": [NOW] * len(values),
+            "StatusCode": "Complete" if index else status,
+        }
         for index, values in enumerate(series)
     ]
     stubber.add_response(
@@ -84,11 +90,21 @@ def test_too_little_traffic_gives_no_baseline(cloudwatch: tuple[Any, Stubber]) -
 
 def test_pages_are_added_up(cloudwatch: tuple[Any, Stubber]) -> None:
     client, stubber = cloudwatch
-    answer(stubber, [60], [40], more_at="more")
+    answer(stubber, [60], [40], more_at="more", status="PartialData")
     answer(stubber, [100], [0])
     published(stubber, {"match": 80.0})
 
     assert baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
+
+
+@pytest.mark.parametrize("status", ["InternalError", "Forbidden", "PartialData"])
+def test_half_an_answer_is_no_baseline(status: str, cloudwatch: tuple[Any, Stubber]) -> None:
+    """CloudWatch answers 200 with it: hits that are left out would make a lower rate."""
+    client, stubber = cloudwatch
+    answer(stubber, [60], [40], status=status)
+
+    with pytest.raises(baseline_function.IncompleteError, match=f"did not give all of CacheHits: {status}"):
+        baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
 
 
 def test_week_ends_an_hour_before_the_last_full_hour(cloudwatch: tuple[Any, Stubber]) -> None:

@@ -156,6 +156,26 @@ def test_refusals_of_aws_are_one_sentence(capsys: pytest.CaptureFixture[str]) ->
     assert "AWS could not be asked" in capsys.readouterr().err
 
 
+def test_half_an_answer_is_no_rate(cloudwatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """CloudWatch may answer 200 and leave out what it could not read in time."""
+    boto3.setup_default_session()
+    assert boto3.DEFAULT_SESSION is not None
+
+    def lose(parsed: dict[str, Any], **_kwargs: Any) -> None:
+        parsed["MetricDataResults"][0] |= {"StatusCode": "InternalError", "Values": [], "Timestamps": []}
+
+    boto3.DEFAULT_SESSION.events.register("after-call.cloudwatch.GetMetricData", lose)
+    count(cloudwatch, "match", 450, 50, hours_ago=2)
+    try:
+        assert hit_rates.main(["--stack", "prod", "--json"]) == 1
+    finally:
+        boto3.setup_default_session()
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "hit_rates: CloudWatch did not give all of CacheHits: InternalError; ask again.\n"
+
+
 def test_credentials_that_are_over_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     def expired() -> int:
         raise ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "GetCallerIdentity")
