@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import mimetypes
+import os
 import re
 import sys
 import time
@@ -117,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 def files(folder: Path, *, trust_names: bool = False) -> list[File]:
     """Every file of the folder but hidden ones. Raises UsageError if one below assets/ shows no fingerprint.
 
-    With `trust_names` no name is judged.
+    With `trust_names` no fingerprint is judged. Raises UsageError also for a name that S3 cannot take.
     """
     if not folder.is_dir():
         raise common.UsageError(f"{folder} is no folder; give the folder that the build wrote.")
@@ -128,6 +129,12 @@ def files(folder: Path, *, trust_names: bool = False) -> list[File]:
     ]
     if not found:
         raise common.UsageError(f"{folder} has no files; build first.")
+    for file in found:
+        try:
+            file.key.encode()
+        except UnicodeEncodeError:  # Python has a stand-in in the name for each byte that it cannot read
+            shown = os.fsencode(file.key).decode(errors="backslashreplace")
+            raise common.UsageError(f"the name of {shown} is not UTF-8, as S3 wants it; rename the file.") from None
     bare = [file.key for file in found if file.fingerprinted and not _FINGERPRINT.search(file.path.name)]
     if bare and not trust_names:
         raise common.UsageError(

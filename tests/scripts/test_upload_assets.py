@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import string
 from typing import TYPE_CHECKING, Any
@@ -191,6 +192,15 @@ def test_file_below_assets_without_a_fingerprint_is_refused(
 
     assert f"assets/{name}" in capsys.readouterr().err
     assert upload_assets.files(folder, trust_names=True)
+
+
+def test_name_that_s3_cannot_take_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / os.fsdecode(b"\xfcber.html")).write_text("we")  # Latin-1, as of an old archive
+
+    assert run(folder, "E1") == 2
+
+    told = r"the name of \xfcber.html is not UTF-8, as S3 wants it; rename the file."
+    assert capsys.readouterr().err == f"upload_assets: {told}\n"
 
 
 @pytest.mark.parametrize(
