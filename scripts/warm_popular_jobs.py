@@ -170,9 +170,14 @@ def told(summary: Summary, *, dry_run: bool) -> str:
     return "; ".join(parts) + "."
 
 
+def as_json(summary: Summary, *, left_to_another_run: bool) -> str:
+    """For machines, which could not tell from the counts why there are none."""
+    return json.dumps({"left_to_another_run": left_to_another_run, **asdict(summary)})
+
+
 def report(summary: Summary, options: argparse.Namespace) -> None:
     if options.json:
-        print(json.dumps(asdict(summary)))
+        print(as_json(summary, left_to_another_run=False))
         return
     for user, reason in summary.failures.items():
         print(f"user {user} was skipped: {reason}", file=sys.stderr)
@@ -211,6 +216,8 @@ def warm(options: argparse.Namespace) -> int:
             run.run()
         except AlreadyRunningError as error:
             print(error, file=sys.stderr)
+            if options.json:
+                print(as_json(run.summary, left_to_another_run=True))
             return 0
         except WarmingError as error:
             raise ScriptError(str(error)) from error

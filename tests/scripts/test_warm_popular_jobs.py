@@ -320,6 +320,19 @@ def test_of_two_at_once_one_does_the_work(
     assert summary.counts.computed == 30
 
 
+def test_a_run_that_leaves_the_work_to_another_says_so(warm: Any, cache: CacheService) -> None:
+    token = cache.run(cache.flows.take_turn(keys.WARMING_RUN))
+    assert isinstance(token, bytes)
+
+    code, out, err = warm("score", "--json")
+
+    assert (code, err) == (0, "Another process is warming; it does the work of this one too.\n")
+    assert json.loads(out)["left_to_another_run"] is True
+    assert json.loads(out)["counts"]["computed"] == 0
+    cache.run(cache.flows.end_turn(keys.WARMING_RUN, token))
+    assert json.loads(warm("score", "--json")[1])["left_to_another_run"] is False
+
+
 def test_a_database_that_goes_away_in_the_middle_ends_the_run_with_one_sentence(cache: CacheService) -> None:
     with Postgres() as database:
         engine = sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT")
