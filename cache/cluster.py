@@ -136,7 +136,8 @@ class Shards:
     def redirected(self, error: AskError, by: Address) -> Address:
         """Where a redirection leads to; one for good is taken note of."""
         address = self._remap((error.host or by[0], error.port))
-        self.nodes |= {address}  # before it is asked for anything: the near cache listens to all of them
+        with self._lock:
+            self.nodes |= {address}  # before it is asked for anything: the near cache listens to all of them
         if isinstance(error, MovedError) and self._primaries[error.slot_id] != address:
             self._change({error.slot_id: address})
             self.suspect()
@@ -152,7 +153,8 @@ class Shards:
         nodes = frozenset(address for address in primaries if address is not None)
         if nodes:
             self._change({slot: address for slot, address in enumerate(primaries) if self._primaries[slot] != address})
-            self.nodes = nodes
+            with self._lock:
+                self.nodes = nodes
 
     def suspect(self) -> None:
         """Something spoke against what is known: the cluster is to be asked again."""

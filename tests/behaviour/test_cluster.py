@@ -283,6 +283,30 @@ def test_a_node_that_two_threads_find_gone_breaks_no_page(threads: Threads, monk
     assert link._nodes.keys() == {("new", 1), ("new", 2)}
 
 
+def test_a_node_that_one_thread_is_led_to_is_not_lost_to_another_one(threads: Threads) -> None:
+    shards = Shards([("seed", 1)], Pending(cache.SystemClock()), new_breaker=Breaker)
+    second_is_there = threading.Event()
+
+    def lead_to_second() -> None:
+        shards.redirected(redis.exceptions.AskError("5 second:2"), ("seed", 1))
+        second_is_there.set()
+
+    class Nodes(frozenset[Any]):
+        """Another thread adds its node, if it may, while one is about to add the first."""
+
+        def __or__(self, added: Any) -> Any:
+            if ("first", 1) in added:
+                threads.start(lead_to_second)
+                second_is_there.wait(0.1)
+            return frozenset(self) | added
+
+    shards.nodes = Nodes()
+    shards.redirected(redis.exceptions.AskError("4 first:1"), ("seed", 1))
+
+    assert second_is_there.wait(10)
+    assert set(shards.nodes) == {("first", 1), ("second", 2)}
+
+
 def test_both_kinds_of_cluster_client_will_do(shared_cluster: ValkeyCluster, shell: str, raw: redis.Redis) -> None:
     if shell == "sync":
         new_node: Any = redis.cluster.ClusterNode
