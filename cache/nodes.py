@@ -28,8 +28,12 @@ class NodeType:
 
     @property
     def usable_bytes(self) -> int:
-        """`maxmemory_bytes` less the reserve."""
-        return self.maxmemory_bytes * (100 - RESERVED_MEMORY_PERCENT) // 100
+        """`maxmemory_bytes` less the reserve, where no stack is known that has one of its own."""
+        return self.usable_with(RESERVED_MEMORY_PERCENT)
+
+    def usable_with(self, reserved_percent: int) -> int:
+        """The same with another reserve."""
+        return self.maxmemory_bytes * (100 - reserved_percent) // 100
 
 
 NODE_TYPES: Final = {

@@ -11,7 +11,7 @@ import botocore.session
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from cache.nodes import NODE_TYPES, NodeType
+from cache.nodes import NODE_TYPES, RESERVED_MEMORY_PERCENT, NodeType
 from infra import parameters
 from infra.naming import Names
 from infra.stack_file import PLACEHOLDER
@@ -212,6 +212,10 @@ class Settings(BaseModel):
     @property
     def node(self) -> NodeType:
         return NODE_TYPES[self.cache_node_type]
+
+    def usable_bytes(self, node: NodeType) -> int:
+        """What data may fill of a node of this type with the stack's own reserve."""
+        return node.usable_with(int(self.parameter_overrides.get("reserved-memory-percent", RESERVED_MEMORY_PERCENT)))
 
     @property
     def parameter_family(self) -> str:

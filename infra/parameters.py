@@ -85,7 +85,8 @@ MODIFIABLE: Final[dict[str, Numbers | Words]] = {
         )
     ),
     "maxmemory-samples": Numbers(1, 64),
-    "reserved-memory-percent": Numbers(0, 100),
+    # ElastiCache takes 100 too, which leaves nothing to data.
+    "reserved-memory-percent": Numbers(0, 99),
     "slowlog-log-slower-than": Numbers(-1, _U32),
     "slowlog-max-len": Numbers(0, _U32),
     "tcp-keepalive": Numbers(0, _U32),

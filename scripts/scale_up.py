@@ -93,11 +93,11 @@ def measure(cloudwatch: Any, settings: Settings, *, now: datetime) -> Load:
 def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
     """Whether `target`, the stack's own type if none is larger, is needed for this load, and fits. Pure."""
     node = settings.node
+    usable = settings.usable_bytes(node)
     reasons: list[str] = []
-    if load.memory_bytes is not None and load.memory_bytes > _FILLED * node.usable_bytes:
+    if load.memory_bytes is not None and load.memory_bytes > _FILLED * usable:
         reasons.append(
-            f"data takes {load.memory_bytes / 1e6:,.0f} MB of the {node.usable_bytes / 1e6:,.0f} MB "
-            f"that {node.name} can use"
+            f"data takes {load.memory_bytes / 1e6:,.0f} MB of the {usable / 1e6:,.0f} MB that {node.name} can use"
         )
     busy = CPU_PERCENT_OF_ONE_VCPU / node.vcpus * _EARLY
     if load.cpu is not None and load.cpu > busy:
@@ -105,7 +105,7 @@ def advise(settings: Settings, load: Load, target: NodeType) -> Advice:
     if load.credits_left is not None and load.credits_left < 2 * CREDITS_LEFT:
         reasons.append(f"CPU credits fell to {load.credits_left:.0f}, under {2 * CREDITS_LEFT}")
     needed = load.memory_bytes or 0
-    fits = needed <= _FILLED * target.usable_bytes
+    fits = needed <= _FILLED * settings.usable_bytes(target)
     go = bool(reasons) and target.name != node.name
     commands = (
         f"pulumi config set cacheNodeType {target.name} --stack {settings.stack}",
@@ -188,9 +188,9 @@ def _advise(options: argparse.Namespace) -> int:
 def _target(settings: Settings, name: str | None) -> NodeType:
     """The node type to judge: of the larger ones, or the stack's own where none is larger."""
     own = settings.node
-    allowed = {n.name: n for n in NODE_TYPES.values() if n.usable_bytes > own.usable_bytes} or {own.name: own}
+    allowed = {n.name: n for n in NODE_TYPES.values() if n.maxmemory_bytes > own.maxmemory_bytes} or {own.name: own}
     if name is None:
-        return max(allowed.values(), key=lambda node: node.usable_bytes)
+        return max(allowed.values(), key=lambda node: node.maxmemory_bytes)
     if name not in allowed:
         raise common.UsageError(f"--to {name} is no growth for {own.name}; allowed: {', '.join(allowed)}.")
     return allowed[name]
@@ -198,8 +198,9 @@ def _target(settings: Settings, name: str | None) -> NodeType:
 
 def _print(settings: Settings, load: Load, advice: Advice, to: str) -> None:
     console = terminal.console()
+    usable = settings.usable_bytes(settings.node)
     shown = {
-        "data at most": f"{(load.memory_bytes or 0) / 1e6:,.0f} MB, {settings.node.usable_bytes / 1e6:,.0f} MB usable",
+        "data at most": f"{(load.memory_bytes or 0) / 1e6:,.0f} MB, {usable / 1e6:,.0f} MB usable",
         "CPU in busy hours": "–" if load.cpu is None else f"{load.cpu:.0f} %",
         "engine CPU": "–" if load.engine_cpu is None else f"{load.engine_cpu:.0f} %",
         "CPU credits at least": "–" if load.credits_left is None else f"{load.credits_left:.0f}",

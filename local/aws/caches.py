@@ -76,7 +76,7 @@ class Spec:
     def maxmemory_bytes(self) -> int:
         """What data may fill: the node type's memory less its reserve."""
         reserved = int(self.parameters.get("reserved-memory-percent", RESERVED_MEMORY_PERCENT))
-        return self.node.maxmemory_bytes * (100 - reserved) // 100
+        return self.node.usable_with(reserved)
 
     @property
     def member_ids(self) -> list[str]:

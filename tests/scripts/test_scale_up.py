@@ -38,6 +38,18 @@ def test_advice_follows_the_load(load: Load, target: str | None, fits: bool) -> 
     assert bool(advice.commands) is (target is not None and fits)
 
 
+def test_the_stacks_own_reserve_counts() -> None:
+    """With half of the memory reserved, data fills earlier what is left of the node, and of the larger one."""
+    settings = common.stack_settings("prod").model_copy(
+        update={"parameter_overrides": {"reserved-memory-percent": "50"}}
+    )
+    full, overfull = (Load(10, 5, 0.41 * node.maxmemory_bytes, 576) for node in (MEDIUM, LARGE))
+
+    assert scale_up.advise(settings, full, LARGE).target == LARGE.name
+    assert "1,360 MB of the 1,659 MB that cache.t4g.medium can use" in scale_up.advise(settings, full, LARGE).reasons[0]
+    assert not scale_up.advise(settings, overfull, LARGE).fits
+
+
 def test_commands_are_the_documented_ones() -> None:
     advice = scale_up.advise(common.stack_settings("prod"), Load(40, 5, 68e6, 576), LARGE)
     page = (common.ROOT / "docs/scale-up.md").read_text()
