@@ -35,6 +35,7 @@ class Machine:
     """A user's machine: a command `pulumi` on PATH, keys of a real account in the environment, a state folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.root = ROOT
         self.log = folder / "calls"
         self.state = folder / "state"
         commands = folder / "bin"
@@ -58,7 +59,7 @@ class Machine:
                 *(sys.executable, "-m", "local", *arguments[: arguments.index("--")], "--state", str(self.state)),
                 *arguments[arguments.index("--") :],
             ],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -85,8 +86,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         running.down()
 
 
-def checkout() -> dict[str, str]:
-    """Every file of the repository, by what is in it; what tests and tools leave behind aside."""
+def check_out(to: Path) -> Path:
+    """Another checkout with the same files: in the one that the tests are in, somebody may be at work."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -94,11 +95,22 @@ def checkout() -> dict[str, str]:
         text=True,
         check=True,
     ).stdout.split()
-    return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in listed if (ROOT / name).is_file()}
+    for name in listed:
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, to / name)
+    return to
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file by what is in it; what Python leaves behind aside."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) -> None:
-    before = checkout()
+    machine.root = check_out(tmp_path / "checkout")
+    before = files(machine.root)
 
     # So few people are too few for a verdict: exit code 5, every time.
     short = ("-u", "40", "-r", "40", "-t", "2s")
@@ -126,7 +138,7 @@ def test_a_stack_is_rehearsed_used_and_goes(machine: Machine, tmp_path: Path) ->
     machine.local("destroy", "--stack", "scale-up")
 
     assert not machine.state.exists()
-    assert checkout() == before
+    assert files(machine.root) == before
     with pytest.raises(redis.ConnectionError):
         nobody.ping()
     nobody.close()
@@ -162,7 +174,7 @@ def run_the_page(machine: Machine, keys: dict[str, str]) -> None:
 
     environment = {name: value for name, value in machine.environment.items() if name != "AWS_PROFILE"} | keys
 
-    subprocess.run([sys.executable, "-c", ours + reaches], cwd=ROOT, env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", ours + reaches], cwd=machine.root, env=environment, check=True, timeout=120)
 
 
 def test_every_command_is_in_the_page() -> None:
