@@ -262,7 +262,7 @@ def _pack(score: Mapping[str, Json], deadline: int, generation: bytes) -> bytes 
         return None
     if not (type(skills) is type(title) is type(location) is type(salary) is type(seniority) is type(at) is int):
         return None
-    if type(value) is float:
+    if isinstance(value, float):  # NumPy's too
         hundredths = round(value * 100) if 0 <= value <= 100 else -1
         if hundredths / 100 != value or (value == 0 and math.copysign(1, value) < 0):
             return None

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,20 @@ packed_scores = st.fixed_dictionaries(
 def test_scores_are_stored_as_before(score: dict[str, Any], stored: str) -> None:
     assert codec.encode_score(score, DEADLINE, GENERATION).hex() == stored
     assert codec.decode_score(bytes.fromhex(stored)) == (DEADLINE, GENERATION, score)
+
+
+def test_a_score_of_numpy_is_stored_as_the_float_that_it_is() -> None:
+    """Functions that compute many scores give these."""
+
+    def stored(value: float) -> bytes:
+        return codec.encode_score(PACKED | {"score": value}, DEADLINE, GENERATION)
+
+    for value in [hundredths / 100 for hundredths in range(10_001)]:
+        assert stored(np.float64(value)) == stored(value)
+    for value in (-0.0, 87.255, 100.01):
+        decoded = codec.decode_score(stored(np.float64(value)))
+        assert decoded is not None
+        assert repr(decoded[2]["score"]) == repr(value)
 
 
 @pytest.mark.parametrize(("value", "stored"), GOLDEN_VALUES)
