@@ -17,7 +17,7 @@ from cache.async_wire import AsyncWire
 from cache.gate import Gate
 from cache.link import CONNECT_TIMEOUT_S, DEADLINE_S
 from cache.pool import CONNECT_AT_ONCE, LIFE_S
-from cache.replies import TROUBLE, NoConnectionError
+from cache.replies import TROUBLE, ClosedError, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -164,7 +164,7 @@ class AsyncPool:
 
     async def close(self) -> None:
         """Waits for what is being connected, at most as long as that may take, and ends it too."""
-        self._refuse_waiting(NoConnectionError())
+        self._refuse_waiting(ClosedError("the service was closed"))
         await self.clear()
         await asyncio.gather(*self._connecting)
 

@@ -9,7 +9,7 @@ from redis.exceptions import AskError
 
 from cache import commands, replies
 from cache.commands import Unavailable
-from cache.replies import TROUBLE, NoConnectionError
+from cache.replies import TROUBLE, ClosedError, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -84,8 +84,10 @@ class Gate:
             answer = yield from self._ask(batch)
         except TROUBLE as error:
             operation.is_lost = True
-            if isinstance(error, NoConnectionError) and self._answers != answers_before:
-                self._breaker.gave_up()  # the server answers; there are more callers than connections
+            # Where the server answers others, there are more callers than connections.
+            is_full = isinstance(error, NoConnectionError) and self._answers != answers_before
+            if is_full or isinstance(error, ClosedError):
+                self._breaker.gave_up()
             else:
                 self._failed(error)
             return Unavailable(type(error).__name__)

@@ -71,6 +71,10 @@ class NoConnectionError(RedisTimeoutError):
         super().__init__("no connection was free in time")
 
 
+class ClosedError(RedisError):
+    """The service was closed in this event loop, while others may use it on."""
+
+
 class InTroubleError(RedisError):
     """The server answered that it cannot serve."""
 
