@@ -101,13 +101,14 @@ def checked_url(url: str) -> str:
     if url.startswith(("redis://", "rediss://")):
         try:
             parts = urlsplit(url)
-            is_whole = _DATABASE.fullmatch(parts.path) and not parts.fragment and parts.port != 0
+            is_named = all("=" in option for option in parts.query.split("&") if option)
+            is_whole = _DATABASE.fullmatch(parts.path) and is_named and not parts.fragment and parts.port != 0
         except ValueError:
             is_whole = False
         if not is_whole:
             raise ValueError(
                 "the URL cannot be read; it must look like redis://user:password@host:6379/0, the database a number, "
-                "and / ? # % @ in a password written as %2F %3F %23 %25 %40."
+                "and / ? # % @ [ ] in a password written as %2F %3F %23 %25 %40 %5B %5D."
             )
     return url
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from cache import slots
+from cache.client import checked_url
 from loadtest.errors import LoadTestError, ScenarioError
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ class Server:
         self._client: Any
         try:
             self._pool = redis.ConnectionPool.from_url(
-                url, credential_provider=credentials, socket_timeout=_ANSWER_S, socket_connect_timeout=_CONNECT_S
+                checked_url(url),
+                credential_provider=credentials,
+                socket_timeout=_ANSWER_S,
+                socket_connect_timeout=_CONNECT_S,
             )
             self._client = redis.Redis(connection_pool=self._pool)
             self._client.ping()

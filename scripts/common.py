@@ -25,6 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from cache.client import checked_url
 from infra import baseline_function, settings, stack_file
 from infra.settings import SettingsError
 
@@ -178,14 +179,11 @@ def stack_outputs(file: Path, *needed: str) -> dict[str, Any]:
 
 
 def cache_url(name: str, url: str) -> str:
-    """The cache's URL, called `name`, if redis-py can read it. Raises UsageError, which shows nothing of a password."""
+    """The cache's URL, called `name`, if the library takes it. Raises UsageError, which shows nothing of a password."""
     try:
-        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:
-        raise UsageError(
-            f"{name} cannot be used: it must look like rediss://user:password@host:6379 (or redis://, unix://), "
-            "with %23 for #, %2F for / and %3F for ? in the password."
-        ) from None
+        redis.connection.parse_url(checked_url(url))  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise UsageError(f"{name} cannot be used: {str(error).rstrip('.')}.") from None
     return url
 
 

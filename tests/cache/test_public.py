@@ -102,7 +102,7 @@ def test_an_option_that_no_connection_has_is_refused_by_name(service: Any) -> No
     [
         *("redis://:top/secret@host:6379", "redis://app:top#secret@host", "rediss://:top?secret@host:6379"),
         *("redis://:12/secret@host", "redis://app:12#secret@host", "redis://host/cache", "redis://host:port"),
-        *("redis://host:99999", "redis://[::1"),
+        *("redis://host:99999", "redis://[::1", "redis://app:?secret@host", "redis://app:12?secret@host:6379/0"),
     ],
 )
 def test_a_url_that_is_cut_in_two_is_refused_without_a_piece_of_its_password(service: Any, url: str) -> None:

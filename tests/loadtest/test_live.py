@@ -406,6 +406,15 @@ def test_no_server_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "no cache answers at redis://127.0.0.1:1" in capfd.readouterr().err
 
 
+def test_a_url_that_a_password_cuts_in_two_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["live", "--host", "redis://u:12?secret@127.0.0.1", "--scenario", "small", "--report", str(tmp_path)]) == 2
+    )
+    error = capfd.readouterr().err
+    assert "the URL cannot be read" in error
+    assert "secret" not in error
+
+
 @pytest.mark.parametrize(
     ("iam", "said"),
     [
