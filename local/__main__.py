@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     at = argv.index("--") if "--" in argv else len(argv)
     options = _parser().parse_args(argv[:at])
     passed_on = argv[at + 1 :]
-    folder = (options.state or ROOT / ".local" / options.stack).absolute()
+    folder = (options.state or ROOT / ".local" / options.stack).resolve()
     workspace = Workspace(ROOT, options.stack, folder)
     try:
         match options.command:

@@ -115,7 +115,10 @@ def remove(folder: Path) -> None:
 def start(folder: Path, environment: Mapping[str, str]) -> Running:
     """A daemon with an empty state folder; what an earlier one left there is of no use to it. Raises LocalError."""
     remove(folder)
-    folder.mkdir(parents=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"the state folder {folder} cannot be made: {error.strerror}. Give another --state.") from None
     (folder / LOCK).touch(mode=0o600)
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(  # noqa: S603

@@ -277,6 +277,26 @@ def test_a_folder_of_somebodys_files_is_left_alone(machine: Machine, command: st
     assert (machine.state / "thesis").read_text() == "years"
 
 
+def test_a_state_folder_may_be_a_link(machine: Machine) -> None:
+    (target := machine.state.with_name("target")).mkdir()
+    (target / control.LOCK).touch()
+    machine.state.symlink_to(target)
+
+    assert "nothing of it is left" in machine.local("down", "--stack", "prod").stdout
+    assert not target.exists()
+
+
+def test_a_state_folder_that_cannot_be_made_is_told_in_a_sentence(machine: Machine) -> None:
+    machine.state.parent.joinpath("file").touch()
+    machine.state = machine.state.parent / "file" / "state"
+
+    run = machine.local("up", "--stack", "prod", check=2)
+
+    assert run.stderr == (
+        f"local: the state folder {machine.state} cannot be made: Not a directory. Give another --state.\n"
+    )
+
+
 def test_without_the_command_line_it_says_where_to_get_it(machine: Machine) -> None:
     machine.environment["PATH"] = "/nowhere"
 
