@@ -74,7 +74,7 @@ class Keeper:
         Where others are at work, as in another event loop, it ends by itself when they are done.
         """
         with self._lock:
-            if self._holds or self._watches:
+            if self._is_at_work():
                 return
             self._is_closed = True
             self._changed.notify()
@@ -154,8 +154,6 @@ class Keeper:
     # -- the thread --------------------------------------------------------------------------------------------
 
     def _wake_up(self, due: float) -> None:
-        if self._is_closed:
-            return
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="cache-keeper", daemon=True)
             with suppress(RuntimeError):  # the system has no more of them: whoever comes next tries again
@@ -178,7 +176,7 @@ class Keeper:
             with self._lock:
                 now = time.monotonic()
                 due = self._next_due()
-                if self._is_closed or (due is None and has_lingered):
+                if (self._is_closed and not self._is_at_work()) or (due is None and has_lingered):
                     self._thread = None
                     return
                 if due is None or due > now:
@@ -195,6 +193,9 @@ class Keeper:
                 self._link.send((), Operation())
             if renewals or looks:
                 self._renew_and_look(renewals, looks)
+
+    def _is_at_work(self) -> bool:
+        return bool(self._holds or self._watches)
 
     def _next_due(self) -> float | None:
         dues = [due for _, due in self._holds.values()]

@@ -90,6 +90,31 @@ def test_a_service_that_is_closed_elsewhere_keeps_the_leases_of_those_at_work(
 
 @_OF_ONE_LAYOUT
 @pytest.mark.parametrize("shell", ["sync"])
+def test_a_lease_that_is_taken_while_the_service_is_closed_elsewhere_is_kept(
+    service: Any, raw: redis.Redis, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, holders, join = SlowCompute("value"), [], threading.Thread.join
+
+    def take_a_lease_first(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "cache-keeper":
+            holders.append(threads.start(service.get_with_lock, KEY, compute, 60))
+            compute.wait_until_begun()
+        join(thread, timeout)
+
+    service.get_with_lock("report:8", lambda: "value", 60)
+    monkeypatch.setattr(threading.Thread, "join", take_a_lease_first)
+    service.close()
+    monkeypatch.undo()
+
+    until(lambda: raw.pttl(LEASE) < LEASE_MS * 0.9)
+    until(lambda: raw.pttl(LEASE) > LEASE_MS * 0.9)
+    compute.may_end.set()
+
+    assert [holder.result() for holder in holders] == ["value"]
+
+
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("shell", ["sync"])
 def test_a_lease_that_is_lost_is_renewed_no_more(service: Any, raw: redis.Redis) -> None:
     def compute() -> str:
         assert service._keeper._holds
