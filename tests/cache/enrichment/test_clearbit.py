@@ -244,8 +244,11 @@ from cache.enrichment import Clearbit
 
 client = Clearbit("key", url=sys.argv[1])
 client.find("first.com")
-with client._calls._lock:  # as another thread may hold it
-    is_child = not os.fork()
+lock = client._calls._lock
+lock.acquire()  # as another thread may, which is not in the child
+is_child = not os.fork()
+if not is_child:
+    lock.release()
 name = "child" if is_child else "parent"
 assert client.find(f"{name}.com")["domain"] == f"{name}.com"
 if not is_child:
