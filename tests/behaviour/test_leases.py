@@ -231,6 +231,23 @@ def test_a_function_that_asks_for_what_it_computes_does_not_wait(connect: Callab
     assert time.monotonic() - began < 30
 
 
+@_OF_ONE_LAYOUT
+@pytest.mark.parametrize("shell", ["sync"])
+def test_scores_that_need_each_other_are_computed_at_once(connect: Callable[..., Any]) -> None:
+    """Of those that are computed further out, none is waited for."""
+    service = connect(patience_s=60)
+    began = time.monotonic()
+
+    def first(_: list[int]) -> Any:
+        return {2: {"s": 1}, **service.match_scores(1, [3], second)}
+
+    def second(_: list[int]) -> Any:
+        return {3: service.match_scores(1, [2], lambda _: {2: {"s": 2}})[2]}
+
+    assert service.match_scores(1, [2], first) == {2: {"s": 1}}
+    assert time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize("place", ["standalone"])
 @pytest.mark.usefixtures("raw")
 def test_a_task_does_not_wait_for_itself(app_url: str) -> None:
