@@ -320,32 +320,33 @@ def cdn_alarms(settings: Settings, distribution_id: pulumi.Input[str]) -> Iterat
         6,
         region=GLOBAL_REGION,
     )
-    yield Alarm(
-        settings.names.of("cdn-errors"),
-        "cdn-errors",
-        f"Over {CDN_ERROR_PERCENT} % of the requests for static files end in a server error. Likely: S3 or "
-        "CloudFront have a disturbance.",
-        {"r": requests, "v": cdn_metric(distribution_id, "5xxErrorRate", "Average")},
-        f"IF(r>={CDN_GUARD_REQUESTS}, v, 0)",
-        ABOVE,
-        CDN_ERROR_PERCENT,
-        3,
-        3,
-        region=GLOBAL_REGION,
-    )
-    if settings.web_acl_arn is None:  # which refuses by the same code, and whoever it is meant to
-        yield Alarm(
-            settings.names.of("cdn-refused"),
+
+    def over(percent: int, name: str, metric: str, what: str) -> Alarm:
+        return Alarm(
+            settings.names.of(name),
             "cdn-errors",
-            f"Over {CDN_REFUSED_PERCENT} % of the requests for static files are refused. Likely: the bucket's policy "
-            "or the origin access control was changed.",
-            {"r": requests, "v": cdn_metric(distribution_id, "403ErrorRate", "Average")},
+            f"Over {percent} % of the requests for static files {what}",
+            {"r": requests, "v": cdn_metric(distribution_id, metric, "Average")},
             f"IF(r>={CDN_GUARD_REQUESTS}, v, 0)",
             ABOVE,
-            CDN_REFUSED_PERCENT,
+            percent,
             3,
             3,
             region=GLOBAL_REGION,
+        )
+
+    yield over(
+        CDN_ERROR_PERCENT,
+        "cdn-errors",
+        "5xxErrorRate",
+        "end in a server error. Likely: S3 or CloudFront have a disturbance.",
+    )
+    if settings.web_acl_arn is None:  # which refuses by the same code, and whoever it is meant to
+        yield over(
+            CDN_REFUSED_PERCENT,
+            "cdn-refused",
+            "403ErrorRate",
+            "are refused. Likely: the bucket's policy or the origin access control was changed.",
         )
 
 
