@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -202,78 +201,6 @@ def foreign_lease(raw: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process has the lease, and nobody is so slow that it ends of itself."""
     monkeypatch.setattr("cache.flows.values.LEASE_MS", 60_000)
     raw.set(LEASE, "another holder", px=60_000)
-
-
-# Asked again from inside the function that computes it, or that saves it.
-_AGAIN: dict[str, Callable[[Any, Callable[..., Any]], Any]] = {
-    "value": lambda service, function: service.get_with_lock(KEY, function, 60),
-    "scores": lambda service, function: service.match_scores(1, [2, 3], function),
-    "preferences": lambda service, function: service.get_ijp(1, function),
-}
-
-
-@pytest.mark.parametrize("shell", ["sync"])
-@pytest.mark.parametrize("what", [*_AGAIN, "save"])
-def test_a_function_that_asks_for_what_it_computes_does_not_wait(connect: Callable[..., Any], what: str) -> None:
-    service = connect(patience_s=60)
-    again = _AGAIN["preferences" if what == "save" else what]
-    began = time.monotonic()
-
-    def inner(*jobs: list[int]) -> Any:
-        return {job: {"s": 1} for job in jobs[0]} if jobs else "value"
-
-    if what == "save":
-        assert service.update_ijp(1, "new", save=lambda: again(service, inner))
-        assert again(service, inner) == "new"
-    else:
-        value = again(service, lambda *_: again(service, inner))
-        assert value == again(service, never) == ({2: {"s": 1}, 3: {"s": 1}} if what == "scores" else "value")
-    assert time.monotonic() - began < 30
-
-
-@_OF_ONE_LAYOUT
-@pytest.mark.parametrize("shell", ["sync"])
-def test_scores_that_need_each_other_are_computed_at_once(connect: Callable[..., Any]) -> None:
-    """Of those that are computed further out, none is waited for."""
-    service = connect(patience_s=60)
-    began = time.monotonic()
-
-    def first(_: list[int]) -> Any:
-        return {2: {"s": 1}, **service.match_scores(1, [3], second)}
-
-    def second(_: list[int]) -> Any:
-        return {3: service.match_scores(1, [2], lambda _: {2: {"s": 2}})[2]}
-
-    assert service.match_scores(1, [2], first) == {2: {"s": 1}}
-    assert time.monotonic() - began < 30
-
-
-@pytest.mark.parametrize("place", ["standalone"])
-@pytest.mark.usefixtures("raw")
-def test_a_task_does_not_wait_for_itself(app_url: str) -> None:
-    async def use() -> tuple[Any, float]:
-        service = cache.AsyncCacheService.from_url(app_url, patience_s=60)
-
-        async def inner() -> str:
-            return "value"
-
-        async def outer() -> Any:
-            return await service.get_with_lock(KEY, inner, 60)
-
-        try:
-            return await service.get_with_lock(KEY, outer, 60), time.monotonic()
-        finally:
-            await service.close()
-
-    began = time.monotonic()
-    value, ended = asyncio.run(use())
-
-    assert value == "value"
-    assert ended - began < 30
-
-
-def never(*_: object) -> Any:
-    raise AssertionError("computed although the value is cached")
 
 
 @_OF_ONE_LAYOUT
@@ -516,86 +443,8 @@ def test_an_event_loop_that_computes_without_awaiting_keeps_its_lease(
     assert len(computes) == 1
 
 
-@pytest.mark.parametrize(("shell", "layout"), [("sync", "hash")])
-def test_a_service_works_on_in_a_forked_child(connect: Callable[..., Any], raw: redis.Redis, threads: Threads) -> None:
-    """Also while another thread holds a lease: the child neither renews it nor waits for the parent's locks."""
-    service = connect()
-    service.get_with_lock("other", lambda: 1, 60)
-    may_end = threading.Event()
-    holder = threads.start(service.get_with_lock, KEY, lambda: may_end.wait(20), 60)
-    until(lambda: raw.exists(LEASE))
-
-    child = os.fork()
-    if child == 0:
-        is_right = (
-            service.get_with_lock("other", lambda: 2, 60) == 1 and service.get_with_lock("own", lambda: 3, 60) == 3
-        )
-        os._exit(0 if is_right else 1)
-    _, status = os.waitpid(child, 0)
-    may_end.set()
-
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert holder.result() is True
-    assert service.get_with_lock("own", lambda: 4, 60) == 3
-
-
-def test_an_asyncio_service_works_in_forked_children(app_url: str, place: str, raw: redis.Redis) -> None:
-    """As under a server that forks its workers after the application was loaded, and used."""
-    service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
-
-    async def value() -> Any:
-        try:
-            return await service.get_with_lock(KEY, _one, 60)
-        finally:
-            await service.close()
-
-    assert asyncio.run(value()) == 1
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if asyncio.run(value()) == 1 else 1)
-    _, status = os.waitpid(child, 0)
-
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert asyncio.run(value()) == 1
-
-
-def test_an_asyncio_service_that_another_event_loop_used_may_be_closed(
-    app_url: str, place: str, raw: redis.Redis
-) -> None:
-    """In a process of its own: nobody closes the sockets of an event loop that has ended."""
-    program = f"""
-import asyncio, cache
-service = cache.AsyncCacheService.from_url({app_url!r}, cluster={place == "cluster"})
-asyncio.run(service.end_session(1))
-asyncio.run(service.close())
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
-def test_each_event_loop_of_an_asyncio_service_keeps_its_connections(
-    app_url: str, place: str, raw: redis.Redis
-) -> None:
-    """As under WSGI, where each thread runs a loop of its own."""
-    service = cache.AsyncCacheService.from_url(app_url, cluster=place == "cluster")
-    with asyncio.Runner() as first, asyncio.Runner() as second:
-        for runner in (first, second):
-            assert runner.run(service.start_session(1, "Ada"))
-        connected = raw.info("stats")["total_connections_received"]
-        for runner in (first, second, first):
-            assert runner.run(service.get_session(1)) == "Ada"
-        assert raw.info("stats")["total_connections_received"] == connected
-        for runner in (first, second):
-            runner.run(service.close())
-
-
 async def _awaited(call: Awaitable[Any]) -> None:
     await call
-
-
-async def _one() -> int:
-    return 1
 
 
 def calls(raw: redis.Redis, command: str) -> int:
