@@ -109,8 +109,8 @@ LISTPACK_VALUE: Final = 128
 SCORE_HEAD_BYTES: Final = 13
 
 LISTPACK_MINIMUM: Final = {
-    # The scores, and the user's generation beside them.
-    "hash-max-listpack-entries": MAX_SCORES_PER_USER + 1,
+    # The scores, and beside them the user's generation and what warming notes.
+    "hash-max-listpack-entries": MAX_SCORES_PER_USER + 2,
     "hash-max-listpack-value": CATALOG.match.item_size_bytes + SCORE_HEAD_BYTES,
 }
 
@@ -129,7 +129,7 @@ DEFAULTS: Final = {
         str(RESERVED_MEMORY_PERCENT), "a fork for a snapshot or a new replica needs it; the sizing reckons with it"
     ),
     "hash-max-listpack-entries": Parameter(
-        str(LISTPACK_ENTRIES), f"a user's hash has up to {MAX_SCORES_PER_USER} scores and one generation"
+        str(LISTPACK_ENTRIES), f"a user's hash has up to {MAX_SCORES_PER_USER} scores, a generation and warming's stamp"
     ),
     "hash-max-listpack-value": Parameter(
         str(LISTPACK_VALUE), "a score that falls back to JSON takes about 113 bytes; one above the limit unpacks all"

@@ -8,6 +8,8 @@ import pytest
 import redis
 
 from cache import CacheService
+from cache.layouts import MAX_SCORES_PER_USER
+from cache.warming import Warmer
 from infra import access, parameters
 from local.valkey import Valkey
 
@@ -98,3 +100,17 @@ def test_server_takes_every_parameter_that_it_has(administrator: Any) -> None:
 
     for name, value in values.items():
         assert administrator.config_set(name, value), name
+
+
+def test_fewest_entries_that_may_be_set_keep_a_full_hash_packed(server: Valkey, administrator: Any) -> None:
+    service = CacheService.from_url(server.url)
+    default = administrator.config_get("hash-max-listpack-entries")
+    administrator.config_set("hash-max-listpack-entries", parameters.LISTPACK_MINIMUM["hash-max-listpack-entries"])
+
+    Warmer(service.flows).run(service, [1], range(100), lambda due: {1: {job: {"score": job} for job in due[1]}})
+    service.set_match_scores(1, {job: {"score": 1} for job in range(100, 600)})
+
+    assert administrator.hlen("match:1") == MAX_SCORES_PER_USER + 2
+    assert administrator.object("encoding", "match:1") == "listpack"
+    administrator.config_set("hash-max-listpack-entries", default["hash-max-listpack-entries"])
+    service.close()

@@ -69,7 +69,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ),
         ({"parameterOverrides": {"maxmemory-policy": "lru"}}, "must be one of volatile-lru"),
         ({"parameterOverrides": {"reserved-memory-percent": 100}}, "must be a whole number from 0 to 99"),
-        ({"parameterOverrides": {"hash-max-listpack-entries": 128}}, "needs at least 501"),
+        ({"parameterOverrides": {"hash-max-listpack-entries": 128}}, "needs at least 502"),
         ({"parameterOverrides": {"hash-max-listpack-value": 64}}, "needs at least 113"),
         ({"parameterOverrides": {"timeout": "--5"}}, "timeout is '--5'; it must be a whole number from 0"),
         ({"parameterOverrides": {"timeout": "9" * 5_000}}, "it must be a whole number from 0"),
