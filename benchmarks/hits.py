@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from benchmarks.measure import Figure, added, figure, interleaved, interleaved_a
 from benchmarks.peers import having
 from benchmarks.peers.library import NAME, AsyncLibrary
 from benchmarks.peers.redis_py import RedisAsyncio, RedisPy
+from cache import CacheService
 from cache.codec import PACKED_BYTES
 from cache.pool import Pool
 from local.valkey import Valkey
@@ -21,9 +23,8 @@ from local.valkey import Valkey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cache import CacheService
-
 BARE: Final = "a bare connection"
+BY_TTL: Final = "jobs left to their TTL"
 IN_FLIGHT: Final = 50
 JOBS: Final = 10_000
 
@@ -74,13 +75,18 @@ def batch(*, quick: bool) -> list[Figure]:
     with Valkey() as server, _Peers(server.port, "get_many", jobs) as peers:
         _install_jobs(peers[NAME].service)
         calls = {name: partial(peer.get_many, peers.user(name), jobs) for name, peer in peers.items()}
-        with one_processor(server.port):
+        url = f"redis://127.0.0.1:{server.port}"
+        with closing(CacheService.from_url(url, job_invalidation="ttl")) as by_ttl, one_processor(server.port):
+            by_ttl.set_match_scores(len(peers), workloads.scores(len(peers), jobs))
+            calls[BY_TTL] = partial(by_ttl.get_match_scores, len(peers), jobs)
             medians = interleaved(calls, rounds=rounds, calls_per_round=calls_per_round)
+    exactness = [1 - ratio for ratio in ratios(medians, BY_TTL, NAME)]
     others = {name: median(ratios(medians, name, RedisPy.name)) for name in peers if name not in (NAME, RedisPy.name)}
     return [
         figure(
             "batch", "100 scores", "× MGET + json.loads", ratios(medians, NAME, RedisPy.name), bound=0.45, peers=others
-        )
+        ),
+        figure("batch", "of it, for exact invalidation of jobs", "share", exactness),
     ]
 
 

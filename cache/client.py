@@ -151,6 +151,7 @@ class Parts:
         *,
         cluster: bool,
         layout: str,
+        job_invalidation: str,
         catalog: Catalog,
         clock: Clock | None,
         on_pending: Callable[[int], None] | None,
@@ -197,6 +198,7 @@ class Parts:
         self.flows = Flows(
             catalog=catalog,
             layout=layout,
+            job_invalidation=job_invalidation,
             clock=self.clock,
             counts=self.stats,
             leases=self.keeper,

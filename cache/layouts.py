@@ -7,8 +7,9 @@ hash  `match:{user}` is a hash: field `g` the user's generation, a field for eac
 keys  `match:{user}` is the user's generation, `match:{user}:{job}` one score each, stamped with it. Invalidating
       deletes the generation; scores of an older one are hidden until their TTL takes them.
 
-In both, a score carries the generation of its job, read beside it from the hash `job:generations`. Generations are
-random nonces: one that is lost matches nothing, which is a miss and never a stale hit.
+In both, a score carries the generation of its job, read beside it from the hash `job:generations`, or the one that all
+jobs share (`JobGenerations`). Generations are random nonces: one that is lost matches nothing, which is a miss and
+never a stale hit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from cache import codec, commands, entries, keys, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cache.codec import Json
     from cache.commands import Command, Reply
@@ -31,6 +32,8 @@ MAX_SCORES_PER_USER: Final = 500
 # From this many jobs on, one walk of the whole hash is cheaper for the server than a search for each job.
 _WHOLE_HASH_FROM: Final = 16
 _READS_OF_A_REFUSED_WRITE: Final = 2
+# No job's field: those are numbers.
+_OF_ALL_JOBS: Final = [b"all"]
 
 
 Deadlines: TypeAlias = "dict[int, tuple[int, bytes] | None]"
@@ -64,10 +67,32 @@ class Scores:
         }
 
 
+@dataclass(slots=True)
+class JobGenerations:
+    """Which fields of `job:generations` a list of jobs is about: each job's own, or one for all jobs together.
+
+    With one for all, a list asks for a single field, and no job can be invalidated. That one must be read all the same:
+    where the hash is gone, every score is invalid.
+    """
+
+    are_exact: bool
+
+    def fields(self, of_jobs: list[bytes]) -> list[bytes]:
+        return of_jobs if self.are_exact else _OF_ALL_JOBS
+
+    def each(self, found: Reply, jobs: int) -> list[bytes | None]:
+        """What was found in `fields`, for each of so many jobs."""
+        if found == commands.WRONG_TYPE:
+            return [None] * jobs
+        generations: list[bytes | None] = found if self.are_exact else found * jobs
+        return generations
+
+
 class Layout(Protocol):
     """The commands of one layout. `data_reads` is how many keys a read of n scores asks the server for."""
 
     in_hash: bool
+    jobs: JobGenerations
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]: ...
     def data_reads(self, jobs: int) -> int: ...
@@ -177,10 +202,6 @@ def _miss(scores: Scores, reason: str, count: int = 1) -> None:
     scores.misses[reason] = scores.misses.get(reason, 0) + count
 
 
-def _each(generations: Reply, jobs: int) -> list[bytes | None]:
-    return [None] * jobs if generations == commands.WRONG_TYPE else generations
-
-
 def _generation(raw: bytes | None) -> bytes | None:
     """Foreign bytes are no generation: no score's stamp would ever match them."""
     return raw if raw is not None and len(raw) == codec.GENERATION_BYTES else None
@@ -210,21 +231,23 @@ def _deadlines(stored: Iterable[tuple[int, bytes | None]]) -> Deadlines:
     return deadlines
 
 
+@dataclass(slots=True)
 class HashLayout:
     """One hash per user."""
 
+    jobs: JobGenerations
     in_hash = True
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
         key, fields = keys.match(user_id), keys.score_fields(job_ids)
         scores = commands.hgetall(key) if len(job_ids) >= _WHOLE_HASH_FROM else commands.hmget(key, b"g", *fields)
-        return scores, commands.hmget(keys.JOB_GENERATIONS, *fields)
+        return scores, commands.hmget(keys.JOB_GENERATIONS, *self.jobs.fields(fields))
 
     def data_reads(self, jobs: int) -> int:  # noqa: ARG002 - the other layout needs it
         return 1
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        stored, generations = replies[0], _each(replies[1], len(job_ids))
+        stored, generations = replies[0], self.jobs.each(replies[1], len(job_ids))
         if len(job_ids) == 1 and stored != commands.WRONG_TYPE:
             # One score that is good is the commonest read of all, and worth a short way.
             (job_id,), (user_generation, raw), (generation,) = job_ids, stored, generations
@@ -271,7 +294,7 @@ class HashLayout:
         return commands.hmget(keys.match(user_id), b"g", b"w")
 
     def parse_stamp(self, reply: Reply) -> tuple[bytes | None, bytes | None]:
-        generation, stamp = _each(reply, 2)
+        generation, stamp = (None, None) if reply == commands.WRONG_TYPE else reply
         return _generation(generation), stamp
 
     def read_deadlines(self, user_id: int, job_ids: Sequence[int]) -> Command:
@@ -284,9 +307,11 @@ class HashLayout:
         return _deadlines(zip(job_ids, map(stored.get, keys.score_fields(job_ids)), strict=True))
 
 
+@dataclass(slots=True)
 class KeysLayout:
     """One string per score, as `match:{user}:{job}`: its value ends with the user's generation."""
 
+    jobs: JobGenerations
     in_hash = False
 
     def read(self, user_id: int, job_ids: Sequence[int]) -> tuple[Command, ...]:
@@ -294,14 +319,15 @@ class KeysLayout:
         return (
             commands.mget(scores),
             commands.get(keys.match(user_id)),
-            commands.hmget(keys.JOB_GENERATIONS, *keys.score_fields(job_ids)),
+            commands.hmget(keys.JOB_GENERATIONS, *self.jobs.fields(keys.score_fields(job_ids))),
         )
 
     def data_reads(self, jobs: int) -> int:
         return jobs
 
     def parse(self, job_ids: Sequence[int], replies: list[Reply], now: float) -> Scores:
-        values, user_generation, generations = replies[0], _generation(replies[1]), _each(replies[2], len(job_ids))
+        values, user_generation = replies[0], _generation(replies[1])
+        generations = self.jobs.each(replies[2], len(job_ids))
         scores = Scores({}, user_generation, stored=values)
         for job_id, raw, generation in zip(job_ids, values, generations, strict=True):
             if raw is None:
@@ -370,4 +396,6 @@ class KeysLayout:
         return _deadlines((job_id, raw) for job_id, raw in stored if raw is not None and is_ours(raw))
 
 
-LAYOUTS: Final[dict[str, Layout]] = {"hash": HashLayout(), "keys": KeysLayout()}
+LAYOUTS: Final[dict[str, Callable[[JobGenerations], Layout]]] = {"hash": HashLayout, "keys": KeysLayout}
+# How soon a job's change shows in its scores.
+JOB_INVALIDATIONS: Final = ("exact", "ttl")

@@ -62,6 +62,7 @@ class CacheService:
         *,
         cluster: bool = False,
         layout: str = "hash",
+        job_invalidation: str = "exact",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
         on_pending: Callable[[int], None] | None = None,
@@ -76,12 +77,13 @@ class CacheService:
         `decode_responses`, retries, time-outs and health checks of the client do not hold here: a cache needs bytes,
         and a page must not wait. With `cluster` the client names one node of a cluster, or its configuration endpoint;
         a RedisCluster needs no saying. `layout` is `"hash"` (a user's scores in one packed hash) or `"keys"` (one
-        string per score). `on_pending(count)` is called when the number of pending invalidations changes. `jitter`
-        gives numbers from 0 to 1, `random.random` by default: TTLs are shortened by up to 5 %. After `patience_s` (10
-        by default) a caller that waits for another's compute computes for itself. `max_connections` is for each node.
-        `near` names cache types (match, company, ijp) whose values this process also keeps in its memory, for 5 seconds
-        and at most `near_entries` of each: another process's change is seen within 2 ms. Raises ValueError for a
-        session.
+        string per score). With `job_invalidation="ttl"` a list view asks for less, and a job's change shows when the
+        TTL of its scores ends. All services on one cache must agree on both. `on_pending(count)` is called when the
+        number of pending invalidations changes. `jitter` gives numbers from 0 to 1, `random.random` by default: TTLs
+        are shortened by up to 5 %. After `patience_s` (10 by default) a caller that waits for another's compute
+        computes for itself. `max_connections` is for each node. `near` names cache types (match, company, ijp) whose
+        values this process also keeps in its memory, for 5 seconds and at most `near_entries` of each: another
+        process's change is seen within 2 ms. Raises ValueError for a session.
         """
         if not isinstance(client, redis.Redis | redis.RedisCluster):
             raise TypeError(
@@ -91,6 +93,7 @@ class CacheService:
             client,
             cluster=cluster,
             layout=layout,
+            job_invalidation=job_invalidation,
             catalog=catalog,
             clock=clock,
             on_pending=on_pending,
@@ -116,6 +119,7 @@ class CacheService:
         credential_provider: CredentialProvider | None = None,
         cluster: bool = False,
         layout: str = "hash",
+        job_invalidation: str = "exact",
         catalog: Catalog = CATALOG,
         clock: Clock | None = None,
         on_pending: Callable[[int], None] | None = None,
@@ -136,6 +140,7 @@ class CacheService:
             redis.Redis(connection_pool=pool),
             cluster=cluster,
             layout=layout,
+            job_invalidation=job_invalidation,
             catalog=catalog,
             clock=clock,
             on_pending=on_pending,
@@ -212,7 +217,7 @@ class CacheService:
         return self.run(self.flows.invalidate_user_matches(user_id))
 
     def invalidate_job_matches(self, job_id: int) -> bool:
-        """Forgets all scores for a job, in one round trip."""
+        """Forgets all scores for a job, in one round trip. Raises RuntimeError with `job_invalidation="ttl"`."""
         return self.run(self.flows.invalidate_job_matches(job_id))
 
     # -- companies, preferences --------------------------------------------------------------------------------

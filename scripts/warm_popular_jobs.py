@@ -56,6 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--queries", type=Path, help="TOML with the names of tables and columns, or SQL of your own")
     parser.add_argument("--layout", default="hash", help="of the scores, as the application has it (default: hash)")
+    parser.add_argument("--job-invalidation", default="exact", help="as the application has it (default: exact)")
     parser.add_argument("--cluster", action="store_true", help="CACHE_URL names a node of a cluster")
     parser.add_argument(
         "--outputs",
@@ -114,9 +115,10 @@ def from_environment(name: str, example: str) -> str:
 
 def cache_of(options: argparse.Namespace) -> CacheService:
     """The stack's cache with --outputs, else that of CACHE_URL."""
+    scores: dict[str, Any] = {"layout": options.layout, "job_invalidation": options.job_invalidation}
     if options.outputs is None:
         url = common.cache_url("CACHE_URL", from_environment("CACHE_URL", "rediss://host:6379"))
-        return CacheService.from_url(url, layout=options.layout, cluster=options.cluster)
+        return CacheService.from_url(url, cluster=options.cluster, **scores)
     needed = ("cache_endpoint", "port", "cluster_mode", "app_user_name", "replication_group_id", "region")
     outputs = common.stack_outputs(options.outputs, *needed)
     credentials = IamCredentials(outputs["app_user_name"], outputs["replication_group_id"], outputs["region"])
@@ -128,8 +130,8 @@ def cache_of(options: argparse.Namespace) -> CacheService:
         f"rediss://{outputs['cache_endpoint']}:{outputs['port']}"
         + (f"?ssl_ca_certs={quote(authority)}" if authority else ""),
         credential_provider=credentials,
-        layout=options.layout,
         cluster=outputs["cluster_mode"],
+        **scores,
     )
 
 

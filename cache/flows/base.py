@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from cache import codec, commands
 from cache.commands import Send, Unavailable
 from cache.fences import Fences
-from cache.layouts import LAYOUTS
+from cache.layouts import JOB_INVALIDATIONS, LAYOUTS, JobGenerations
 from cache.pending import Pending
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Base:
         *,
         catalog: Catalog,
         layout: str,
+        job_invalidation: str = "exact",
         clock: Clock,
         counts: Stats,
         new_nonce: Callable[[], bytes] = nonce,
@@ -91,10 +92,14 @@ class Base:
     ) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f"layout {layout!r} is unknown. Known: {', '.join(LAYOUTS)}.")
+        if job_invalidation not in JOB_INVALIDATIONS:
+            raise ValueError(
+                f"job_invalidation {job_invalidation!r} is unknown. Known: {', '.join(JOB_INVALIDATIONS)}."
+            )
         self.catalog = catalog
         self.clock = clock
         self.stats = counts
-        self.layout = LAYOUTS[layout]
+        self.layout = LAYOUTS[layout](JobGenerations(are_exact=job_invalidation == "exact"))
         self.pending = Pending(clock) if pending is None else pending
         self.fences = Fences(clock)
         self._leases = leases or Unkept()

@@ -84,6 +84,11 @@ class ScoreFlows(Base):
         return (yield from self._invalidate(self._forget_scores(user_id)))
 
     def invalidate_job_matches(self, job_id: int) -> Flow[bool]:
+        if not self.layout.jobs.are_exact:
+            raise RuntimeError(
+                "this service leaves the scores of a changed job to their TTL; a job is invalidated by services with "
+                "job_invalidation='exact'."
+            )
         return (yield from self._invalidate(commands.hdel(keys.JOB_GENERATIONS, keys.score_field(job_id))))
 
     @staticmethod
@@ -128,7 +133,8 @@ class ScoreFlows(Base):
             ask.append(commands.ensure_generation(keys.match(user_id), self.nonce(), ttl_s, in_hash=in_hash))
         unknown = [job_id for job_id in job_ids if seen is None or seen.job_generations[job_id] is None]
         if unknown:
-            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), keys.score_fields(unknown)))
+            fields = self.layout.jobs.fields(keys.score_fields(unknown))
+            ask.append(commands.ensure_job_generations(keys.JOB_GENERATIONS, self.nonce(), fields))
         return tuple(ask)
 
     def _fence(self, user_id: int, job_ids: Sequence[int], seen: Scores | None) -> Flow[dict[int, Fence]]:
@@ -145,7 +151,7 @@ class ScoreFlows(Base):
                 user_generation = replies[0]
             unknown = [job_id for job_id, generation in generations.items() if generation is None]
             if unknown:
-                generations |= dict(zip(unknown, replies[-1], strict=True))
+                generations |= dict(zip(unknown, self.layout.jobs.each(replies[-1], len(unknown)), strict=True))
         if user_generation is None:
             return {}
         self.will_compute_scores(user_id)
@@ -173,7 +179,7 @@ class ScoreFlows(Base):
                 self.stats.bookkept(len(ensure) + len(read) + self.layout.data_reads(len(missing)))
                 seen, scores = scores, self.layout.parse(missing, read, self.clock.now())
                 if ensure and scores.misses:
-                    _complete(scores, seen, missing, replies[: len(ensure)])
+                    self._complete(scores, seen, missing, replies[: len(ensure)])
                 filled |= scores.found
                 mine = [field for field in fields if field not in others]
                 left_s = give_up_at - self.stats.monotonic()
@@ -200,6 +206,15 @@ class ScoreFlows(Base):
                     self.stats.waited(self.catalog.match.name, len(missing))
                 yield WaitForLease(LEASE_LOOK_AGAIN_S, lease=lease, look=look, at_most_s=at_most_s)
         return filled
+
+    def _complete(self, scores: Scores, seen: Scores, job_ids: Sequence[int], installed: list[Reply]) -> None:
+        """A server that did not know the scripts has read before it installed: what it installed counts as well."""
+        if seen.user_generation is None:
+            scores.user_generation = scores.user_generation or installed[0]
+        unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
+        generations = self.layout.jobs.each(installed[-1], len(unknown)) if unknown else ()
+        for job_id, generation in zip(unknown, generations, strict=True):
+            scores.job_generations[job_id] = scores.job_generations[job_id] or generation
 
     def _compute_and_write_scores(
         self, user_id: int, job_ids: list[int], scores: Scores, held: tuple[str, bytes, list[bytes]]
@@ -283,15 +298,6 @@ class ScoreFlows(Base):
             else:
                 self.stats.refused(self.catalog.match.name, count)
         return stored
-
-
-def _complete(scores: Scores, seen: Scores, job_ids: Sequence[int], installed: list[Reply]) -> None:
-    """A server that did not know the scripts has read before it installed: what it installed counts all the same."""
-    if seen.user_generation is None:
-        scores.user_generation = scores.user_generation or installed[0]
-    unknown = [job_id for job_id in job_ids if seen.job_generations[job_id] is None]
-    for job_id, generation in zip(unknown, installed[-1] if unknown else (), strict=True):
-        scores.job_generations[job_id] = scores.job_generations[job_id] or generation
 
 
 def asked_for(computed: Mapping[int, Mapping[str, Json]], job_ids: Sequence[int]) -> dict[int, Any]:

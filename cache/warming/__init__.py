@@ -165,7 +165,8 @@ class Warmer:
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer. Raises InvalidKeyError for over 2,000 jobs."""
         keys.check_ids("job_id", list(job_ids))
-        names = keys.score_fields(job_ids)
+        jobs = self._flows.layout.jobs
+        names = jobs.fields(keys.score_fields(job_ids))
         if self._dry_run:
             ask = commands.hmget(keys.JOB_GENERATIONS, *names)
         else:
@@ -175,7 +176,8 @@ class Warmer:
             return None
         self._read(counts, 1)
         # By id, so that fields of one length lie side by side: `whole` packs those at once.
-        generations = {job_id: stamp or b"" for job_id, stamp in sorted(zip(job_ids, replies[0], strict=True))}
+        stamps = jobs.each(replies[0], len(job_ids))
+        generations = {job_id: stamp or b"" for job_id, stamp in sorted(zip(job_ids, stamps, strict=True))}
         target = Target(lists.version(generations), generations)
         self._lists[target.version] = generations
         self._lists.move_to_end(target.version)

@@ -148,6 +148,11 @@ def test_an_unknown_layout_is_refused_with_the_known_ones(layout: str) -> None:
         CacheService.from_url("redis://127.0.0.1", layout=layout)
 
 
+def test_an_unknown_way_of_invalidating_jobs_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="job_invalidation 'never' is unknown"):
+        CacheService.from_url("redis://127.0.0.1", job_invalidation="never")
+
+
 class Score(TypedDict):
     score: float
 

@@ -136,6 +136,14 @@ def test_it_computes_the_popular_jobs_of_active_users_and_then_nothing(warm: Any
     assert warm()[1].startswith("0 scores for 0 users")
 
 
+def test_it_warms_an_application_that_leaves_changed_jobs_to_their_ttl(warm: Any, valkey: Valkey) -> None:
+    assert warm("score", "--job-invalidation", "ttl")[0] == 0
+
+    with closing(CacheService.from_url(valkey.url, job_invalidation="ttl")) as application:
+        assert application.get_match_scores(4, JOBS) == {job: {"score": 4} for job in JOBS}
+    assert warm("score", "--job-invalidation", "ttl")[1].startswith("0 scores for 0 users")
+
+
 @pytest.mark.parametrize("deadline_s", [0.1])
 def test_connecting_may_take_longer_than_an_operation(
     warm: Any, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
@@ -439,6 +447,7 @@ def test_the_summary_goes_to_statsd(warm: Any) -> None:
         (["own_scores:score", "--scores-per-second", "-1"], {}, "--scores-per-second must be a number from 0."),
         (["own_scores:score", "--scores-per-second", "nan"], {}, "--scores-per-second must be a number from 0."),
         (["own_scores:score", "--layout", "list"], {}, "layout 'list' is unknown. Known: hash, keys."),
+        (["own_scores:score", "--job-invalidation", "x"], {}, "job_invalidation 'x' is unknown. Known: exact, ttl."),
         (["own_scores:score", "--statsd", "host"], {}, "--statsd 'host' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--statsd", "host:99999"], {}, "--statsd 'host:99999' must look like 127.0.0.1:8125."),
         (["own_scores:score", "--queries", "nowhere.toml"], {}, "nowhere.toml"),
