@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections import defaultdict
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,8 @@ import pytest
 import redis
 
 from cache.slots import slot_of
-from loadtest import scenarios
+from loadtest import scenarios, virtual
+from loadtest.traffic import CacheCall, Operation, Platform
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey, free_port
 
@@ -35,10 +37,10 @@ main()
 """
 
 
-def command(host: str, *arguments: str, how: str = "--headless") -> list[str]:
+def command(host: str, *arguments: str, how: str = "--headless", program: str = _PATIENT) -> list[str]:
     port = str(free_port())  # where a master waits for its workers: two tests must not meet
     return [
-        *(sys.executable, "-c", _PATIENT, "-f", "loadtest/locustfile.py", how, "--host", host),
+        *(sys.executable, "-c", program, "-f", "loadtest/locustfile.py", how, "--host", host),
         *("--only-summary", "--scenario", "small", "-u", "400", "-r", "400"),
         *("--master-bind-port", port, "--master-port", port),
         *arguments,
@@ -62,6 +64,59 @@ resolution_s = 1
 [easy.targets]
 match = 0.6
 """
+
+
+# People who do much in seconds; what they do, and in which order, hangs on the seed alone.
+_BUSY = """
+[busy]
+based_on = "small"
+users = 20
+days = 1
+sessions_per_user_day = 20
+seconds_per_page = 1
+resolution_s = 1
+"""
+_TOLD = """
+import sys
+from loadtest.traffic import Platform
+calls, file = Platform.calls, open({file!r}, "w", buffering=1)
+def tell(platform, operation, now):
+    file.write(f"{{operation.user}} {{operation.action.name}} {{operation.subject}}\\n")
+    return calls(platform, operation, now)
+Platform.calls = tell
+"""
+
+
+def test_people_do_the_same_in_real_and_in_virtual_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, told = tmp_path / "scenarios.toml", tmp_path / "told"
+    file.write_text(scenarios.FILE.read_text() + _BUSY)
+    calls, virtually = Platform.calls, defaultdict(list)
+
+    def note(platform: Platform, operation: Operation, now: float) -> list[CacheCall]:
+        virtually[operation.user].append([operation.action.name, str(operation.subject)])
+        return calls(platform, operation, now)
+
+    with monkeypatch.context() as recorded:
+        recorded.setattr(Platform, "calls", note)
+        virtual.run(scenarios.load("busy", file), seed=7)
+    options = ("--scenarios", str(file), "--scenario", "busy", "--seed", "7", "--sessions-per-user-day", "60000")
+    with Valkey() as server:
+        program = _TOLD.format(file=str(told)) + _PATIENT
+        run = subprocess.run(
+            command(server.url, *options, "-u", "20", "-r", "20", "-t", "4s", program=program),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    really = defaultdict(list)
+    for line in told.read_text().splitlines():
+        user, *did = line.split()
+        really[int(user)].append(did)
+    people = really.keys() - {-1}  # the platform's own operations do not wait for anybody
+    assert len(people) > 1, run.stderr
+    assert {user: really[user] for user in people} == {user: virtually[user][: len(really[user])] for user in people}
 
 
 def lookups(printed: str, name: str) -> int:
