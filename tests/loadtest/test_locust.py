@@ -103,7 +103,7 @@ def test_people_do_the_same_in_real_and_in_virtual_time(tmp_path: Path, monkeypa
     with Valkey() as server:
         program = _TOLD.format(file=str(told)) + _PATIENT
         run = subprocess.run(
-            command(server.url, *options, "-u", "20", "-r", "20", "-t", "4s", program=program),
+            command(server.url, *options, "-u", "20", "-r", "20", "-t", "3s", program=program),
             cwd=ROOT,
             capture_output=True,
             text=True,

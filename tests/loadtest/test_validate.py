@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from cache import CATALOG
 from loadtest import driver, intervals, parallel, report, scenarios, simulation, theory, verdict, virtual
 from loadtest.__main__ import main
 from loadtest.errors import ExitCode, LoadTestError, ServerGoneError
@@ -271,6 +272,28 @@ def test_a_missed_target_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFi
     verdicts = {c["name"]: c["verdict"] for c in document["classes"]}
     assert code == document["exit_code"] == 3
     assert verdicts["match"] == verdicts["company"] == "FAIL"
+
+
+# Visits so rare and pages open for so long that every target is missed, by more than so few people leave open.
+_CARELESS = """
+[careless]
+based_on = "sceptical"
+users = 400
+days = 4
+sessions_per_user_day = 0.08
+seconds_per_page = 500
+"""
+
+
+def test_each_target_can_be_missed(tmp_path: Path) -> None:
+    file = tmp_path / "scenarios.toml"
+    file.write_text(scenarios.FILE.read_text() + _CARELESS)
+
+    judgement = verdict.judge(virtual.run(scenarios.load("careless", file), seed=1))
+
+    verdicts = {row.name: row.verdict for row in judgement.rows if row.verdict}
+    assert verdicts == dict.fromkeys(CATALOG.names(), Verdict.FAIL)
+    assert judgement.exit_code is ExitCode.TARGET_MISSED
 
 
 def test_too_few_samples_are_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
