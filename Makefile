@@ -27,8 +27,9 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 test: $(READY) ## run every test, the linter and the type checker
 	@.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-soak: $(READY) ## what is too long for `test`: stale reads, 100,000 users, a million rows, alarms on new runs
+soak: $(READY) ## what is too long for `test`: stale reads, fuzzing, 100,000 users, a million rows, alarms on new runs
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
+	@.venv/bin/python -m pytest -n 2 -m hypothesis --hypothesis-profile=soak --timeout=0 tests/cache
 	@.venv/bin/python -m loadtest size --users 100000
 	@.venv/bin/python -m tests.cache.test_postgres_source
 	@.venv/bin/python -m scripts.rehearse_alarms --stack prod --fresh --runs report/runs

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import graphlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
@@ -137,6 +139,15 @@ def test_a_plain_uv_sync_changes_nothing() -> None:
     planned = subprocess.run([uv, "sync", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stderr
 
     assert "Would make no changes" in planned
+
+
+def test_a_soak_looks_at_more_examples_and_at_others_each_time() -> None:
+    commands = subprocess.run(["make", "-n", "soak"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    profile = settings.get_profile(re.findall(r"-m hypothesis --hypothesis-profile=(\w+)", commands)[0])
+
+    assert not profile.derandomize
+    assert profile.max_examples > 100 * settings.get_profile("steady").max_examples
 
 
 def test_the_readme_names_commands_that_exist() -> None:
