@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cache.stats import Counts
 from cache.warming.postgres import Jobs
 from local.clearbit import ClearbitServer
 from local.valkey import Valkey
@@ -46,6 +48,12 @@ def test_metrics(valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
 
     run("metrics.md", **{"redis://127.0.0.1:6379": valkey.url, "port=6379": f"port={valkey.port}"})
+
+
+def test_the_page_on_metrics_names_every_count() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+
+    assert [each.name for each in fields(Counts) if f"`{each.name}`" not in page] == []
 
 
 def test_enrichment(valkey: Valkey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
