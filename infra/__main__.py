@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -39,5 +40,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 or get_root_resource() is None:
+        if hasattr(signal, "SIGPIPE"):  # a reader who has seen enough, as `head`, ends it without a word
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         sys.exit(main(sys.argv[1:]))
     program.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -148,6 +149,19 @@ def test_a_soak_looks_at_more_examples_and_at_others_each_time() -> None:
 
     assert not profile.derandomize
     assert profile.max_examples > 100 * settings.get_profile("steady").max_examples
+
+
+@pytest.mark.parametrize(
+    "command", [["cache", "catalog"], ["infra", "cost", "--stack", "prod"]], ids=lambda words: words[0]
+)
+def test_a_reader_who_has_seen_enough_is_no_error_to_tell(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    run = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+
+    assert run.stderr == b""
 
 
 def test_the_readme_names_commands_that_exist() -> None:
