@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cache
@@ -169,6 +169,7 @@ OTHER_VALUES = [
         max_size=12,
     )
 )
+@example([PACKED])
 def test_scores_packed_together_are_those_packed_one_by_one(scores: list[dict[str, Any]]) -> None:
     generations = [b"%05d" % number for number in range(len(scores))]
     one_by_one = [encoded(score, stamp) for score, stamp in zip(scores, generations, strict=True)]
@@ -228,6 +229,13 @@ class Seniority(enum.Enum):
 def test_what_is_no_json_is_refused(value: Any) -> None:
     with pytest.raises(cache.UncacheableError):
         codec.encode(value)
+
+
+@pytest.mark.parametrize("score", [None, 87.25, "text", [87.25]], ids=repr)
+def test_a_score_that_is_no_dict_is_refused(score: Any) -> None:
+    """It would be stored, and be a miss each time that it is read."""
+    with pytest.raises(cache.UncacheableError, match=f"^a match score is a dict, not {type(score).__name__}\\.$"):
+        codec.encode_score(score, DEADLINE, GENERATION)
 
 
 def test_a_key_that_is_no_text_is_named() -> None:

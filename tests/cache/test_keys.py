@@ -80,6 +80,12 @@ def test_a_key_of_the_library_s_own_is_refused(key: str) -> None:
         keys.generic(key)
 
 
-@pytest.mark.parametrize("key", ["report:7", "company:101:news", "user:1:avatar", "job:5678", "matches:1", "a:ijp:9"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("report:7", "company:101:news", "user:1:avatar", "job:5678", "matches:1", "a:ijp:9"),
+        *("{user:7}:report", "report:{user:7}", "report:{7}:pdf"),
+    ],
+)
 def test_other_keys_are_the_caller_s(key: str) -> None:
     assert keys.generic(key) == key
