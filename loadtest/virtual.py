@@ -193,13 +193,21 @@ class _Driver(Driver):
                 delay = 0
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
-        # All in one round trip and in this order: a login is stored before its page asks for the session.
+        # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
+        logins: dict[int, Task] = {}
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
                 self._warm_active()
-            else:
-                tasks += map(self.task, self._calls(operation, now))
+                continue
+            for call in self._calls(operation, now):
+                task = self.task(call)
+                if call.call is Call.START_SESSION:
+                    logins[call.user] = task
+                if call.call is Call.GET_SESSION and call.user in logins:
+                    logins[call.user].then += (task,)
+                else:
+                    tasks.append(task)
         self.pipeline.run(tasks)
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:

@@ -153,25 +153,20 @@ class ValueFlows(Base):
         """
         lease, token = keys.lease(key), self.nonce()
         forget = (commands.delete(key, lease), *also_forget)
-        begin: tuple[Command, ...] = (commands.force_lease(lease, token, LEASE_MS),)
-        if not keeps_old:
-            begin = (*begin, commands.delete(key))
-        store: tuple[Command, ...] = (commands.fill(key, lease, token, value, ttl_s),)
+        force = commands.force_lease(lease, token, LEASE_MS)
         is_stored = False
         try:
-            replies: list[Reply] | Unavailable = []
+            # In a round trip before the one that stores: held up on its way, that one finds the lease of a newer write.
+            replies: list[Reply] | Unavailable = yield Send((force,) if keeps_old else (force, commands.delete(key)))
             if saves:
-                replies = yield Send(begin)
                 self._leases.hold(lease, token, commands.renew(lease, token, LEASE_MS))
                 with self._computing(lease):
                     yield Compute()
-            else:
-                store = begin + store
             if not isinstance(replies, Unavailable):
-                replies = yield from in_order(store, also_forget)
+                replies = yield from in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
-                is_stored = bool(replies[len(store) - 1])
+                is_stored = bool(replies[0])
         except BaseException:
             yield from self._invalidate(*forget)
             raise

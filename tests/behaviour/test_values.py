@@ -174,30 +174,6 @@ def test_a_session_slides_and_ends(service: Any, raw: redis.Redis) -> None:
     assert service.get_session(USER, default=cache.MISS) is cache.MISS
 
 
-@pytest.mark.parametrize("name", ["start_session", "set_company_enrichment", "update_ijp"])
-def test_a_write_that_arrives_late_changes_nothing(
-    connect: Callable[..., Any], raw: redis.Redis, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """What timed out here and arrives after a newer write: the commands of the old write are played back."""
-    service = connect()
-    monkeypatch.setattr("cache.commands.fill", _recorded := Recorded())
-    assert getattr(service, name)(USER, "old")
-    assert getattr(service, name)(USER, "new")
-    late = _recorded.commands[0]
-
-    assert raw.eval(cache.commands.SCRIPTS[late[1]], *late[2:]) == 0
-
-
-class Recorded:
-    def __init__(self) -> None:
-        self.commands: list[Any] = []
-        self._fill = cache.commands.fill
-
-    def __call__(self, *arguments: Any) -> Any:
-        self.commands.append(self._fill(*arguments))
-        return self.commands[-1]
-
-
 def test_a_person_is_forgotten_whole(service: Any, raw: redis.Redis, layout: str) -> None:
     service.set_match_score(USER, 5678, {"score": 1})
     service.update_ijp(USER, "prefs")
