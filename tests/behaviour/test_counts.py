@@ -80,15 +80,17 @@ def servers(place: str, raw: Any, request: pytest.FixtureRequest) -> list[Any]:
 
 
 def test_writes_that_the_server_does_not_take_are_counted(service: Any, servers: list[Any]) -> None:
-    for server in servers:
-        server.execute_command("ACL", "SETUSER", "app", "-evalsha", "-eval")
+    def allow(sign: str) -> None:
+        for server in servers:
+            server.execute_command("ACL", "SETUSER", "app", f"{sign}evalsha", f"{sign}eval")
+
     try:
+        service.get_ijp(USER, lambda: allow("-"))
         assert not service.set_match_scores(USER, {JOB: {"score": 1}, JOB + 1: {"score": 2}})
         service.set_company_enrichment(COMPANY, {"name": "Example GmbH"})
         service.start_session(USER, {"name": "Ada"})
     finally:
-        for server in servers:
-            server.execute_command("ACL", "SETUSER", "app", "+evalsha", "+eval")
+        allow("+")
 
-    dropped = {name: service.stats.counts(name).dropped_writes for name in ("match", "company", "session")}
-    assert dropped == {"match": 2, "company": 1, "session": 1}
+    dropped = {name: service.stats.counts(name).dropped_writes for name in ("ijp", "match", "company", "session")}
+    assert dropped == {"ijp": 1, "match": 2, "company": 1, "session": 1}

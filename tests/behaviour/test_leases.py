@@ -225,6 +225,28 @@ def test_who_has_waited_long_enough_computes_for_itself(connect: Callable[..., A
 
 
 @_OF_ONE_LAYOUT
+@pytest.mark.parametrize("place", ["standalone"])
+def test_who_has_waited_long_enough_for_scores_computes_them_itself(
+    connect: Callable[..., Any], threads: Threads
+) -> None:
+    holder, waiter = connect(), connect(patience_s=0.2)
+    slow = SlowCompute({1: {"score": 1}})
+    computing = threads.start(holder.match_scores, 7, [1], slow)
+    slow.wait_until_begun()
+    asked = []
+
+    def compute(jobs: list[int]) -> dict[int, Any]:
+        asked.append(jobs)
+        return {job: {"score": 2} for job in jobs}
+
+    assert waiter.match_scores(7, [1, 2], compute) == {1: {"score": 2}, 2: {"score": 2}}
+
+    assert asked == [[2], [1]]
+    slow.may_end.set()
+    assert computing.result() == {1: {"score": 1}}
+
+
+@_OF_ONE_LAYOUT
 @pytest.mark.parametrize("type_", ["string", "list"])
 @pytest.mark.parametrize("ttl_s", [None, 3600])
 def test_what_somebody_else_left_in_the_place_of_a_lease_is_replaced(
