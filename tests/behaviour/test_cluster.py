@@ -283,6 +283,19 @@ def test_a_node_that_two_threads_find_gone_breaks_no_page(threads: Threads, monk
     assert link._nodes.keys() == {("new", 1), ("new", 2)}
 
 
+def test_what_is_pending_for_one_node_keeps_no_other_from_being_connected_again() -> None:
+    pending = Pending(cache.SystemClock(), part_of=slots.slot_of)
+    shards = Shards([("seed", 1)], pending, new_breaker=Breaker)
+    deletion = commands.delete("ijp:1")
+    slot = slots.slot_of(deletion)
+    shards.learn([[0, slot, [b"one", 1]], [slot + 1, slots.SLOTS - 1, [b"other", 1]]], asked=("seed", 1))
+    pending.add([deletion])
+
+    are_safe = {name: shards.gate((name, 1), lambda: None).is_safe_to_reconnect() for name in ("one", "other")}
+
+    assert are_safe == {"one": False, "other": True}
+
+
 def test_a_node_that_one_thread_is_led_to_is_not_lost_to_another_one(threads: Threads) -> None:
     shards = Shards([("seed", 1)], Pending(cache.SystemClock()), new_breaker=Breaker)
     second_is_there = threading.Event()

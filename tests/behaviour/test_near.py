@@ -18,7 +18,7 @@ import redis
 from redis.exceptions import AskError, MovedError
 
 import cache
-from cache import SystemClock, codec, commands
+from cache import SystemClock, codec, commands, keys
 from cache.access import acl_rules
 from cache.breaker import Breaker
 from cache.cluster import Shards
@@ -359,6 +359,25 @@ def test_a_link_that_does_not_answer_is_made_anew(
         proxy.mode = "pass"
 
         warm(service, company)
+
+
+@ONE_LAYOUT
+@STANDALONE
+def test_a_change_that_comes_while_an_answer_to_a_ping_is_awaited_is_seen(
+    connect: Callable[..., Any], shared_server: Valkey, raw: redis.Redis
+) -> None:
+    with Proxy(shared_server.port) as proxy:
+        service = connect(proxy.url, near=NEAR)
+        tracking = service._parts.near._tracking
+        fill(service)
+        warm(service, company)
+        until(lambda: tracking._ping_sent_at is None)
+        proxy.may_reply.clear()
+        raw.set(keys.company(COMPANY), codec.encode("new"))
+        until(lambda: tracking._ping_sent_at is not None)
+        proxy.may_reply.set()
+
+        until(lambda: company(service) == "new", timeout_s=10)
 
 
 @ONE_LAYOUT

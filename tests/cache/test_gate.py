@@ -50,3 +50,13 @@ def test_more_callers_than_connections_do_not_open_the_breaker_of_a_server_that_
 
 def test_callers_without_a_connection_open_the_breaker_of_a_server_that_answers_nobody() -> None:
     assert not callers_without_a_connection(others_are_answered=False).allows()
+
+
+def test_an_operation_that_has_failed_asks_no_more() -> None:
+    """Else a write in an outage would take a deadline for each of its steps."""
+    gate, operation = Gate(Breaker(), Pending(SystemClock()), on_failure=lambda: None), Operation()
+    sending = gate.sending((get("key"),), operation)
+    next(sending)
+    ending(partial(sending.throw, TimeoutError()))
+
+    assert ending(partial(next, gate.sending((get("key"),), operation))) == Unavailable("lost")

@@ -38,6 +38,18 @@ def test_both_services_have_the_same_methods_and_parameters() -> None:
             assert parameters(method) == parameters(twin)
 
 
+@pytest.mark.parametrize("service", [CacheService, AsyncCacheService])
+def test_a_url_takes_every_option_that_a_client_takes(service: Any) -> None:
+    class Recorder(service):  # type: ignore[misc]
+        def __init__(self, client: Any, **options: Any) -> None:
+            self.options = options
+
+    _, _, *options = inspect.signature(service.__init__).parameters
+    given = {name: object() for name in options}
+
+    assert Recorder.from_url("redis://127.0.0.1", **given).options == given
+
+
 def parameters(method: Any) -> list[tuple[str, Any, Any]]:
     return [(each.name, each.kind, each.default) for each in inspect.signature(method).parameters.values()]
 
