@@ -67,7 +67,7 @@ def rows(settings: Settings, catalog: Catalog, distribution_id: pulumi.Input[str
         nodes("Memory", "DatabaseMemoryUsagePercentage", "percent", percent=True, line=("alarm", memory)),
         nodes("Evictions", "Evictions", "entries in 5 min", stat="Sum", line=("alarm", alarms.EVICTIONS)),
         # Counts keys, not lookups of a cache type: drawn to compare nodes, and not alarmed.
-        nodes("ElastiCache's own hit rate (keys, never alarmed)", "CacheHitRate", "percent", percent=True),
+        nodes("ElastiCache's own hit rate (keys)", "CacheHitRate", "percent", percent=True),
     ]
     health = [
         nodes("CPU", "CPUUtilization", "percent", percent=True, line=("alarm", cpu)),

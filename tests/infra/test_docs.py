@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import redis
 
@@ -85,3 +87,15 @@ def test_picture_is_that_of_the_declared_dashboard(prod: Declared, capsys: pytes
     for text in ("Hit rate: match", "target 80", "Memory", "Evictions", "CPU credits", "Latency of reads"):
         assert f">{text}</text>" in picture
     assert "](dashboard.svg)" in PAGE
+
+
+def test_the_texts_of_the_picture_lie_apart_and_in_their_panels() -> None:
+    panels = ElementTree.parse(DOCS / "dashboard.svg").getroot().findall("{*}svg")  # noqa: S314 - our own file
+
+    assert panels
+    for panel in panels:
+        texts = panel.findall("{*}text")
+        heights = sorted(int(text.attrib["y"]) for text in texts)
+        assert all(below - above >= 14 for above, below in pairwise(heights)), [text.text for text in texts]
+        # 7 pixels a character are what a common font takes at this size.
+        assert all(8 + 7 * len(text.text or "") <= int(panel.attrib["width"]) for text in texts), texts[0].text
