@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -62,7 +63,7 @@ def show(result: Result, judgement: Judgement) -> None:
         f"Scenario {scenario.name}: {scenario.users:,} users, {result.span}, seed {result.seed}, "
         f"layout {result.layout}; {result.server_version}{took}"
     )
-    out.print(verdict_table(judgement.rows))
+    _print_verdicts(out, judgement.rows)
     out.print(_sizing_table(judgement))
     for line in [*texts.remarks(result), *texts.notes(judgement), *texts.fault_lines(result)]:
         out.print(line)
@@ -70,18 +71,21 @@ def show(result: Result, judgement: Judgement) -> None:
         out.print(line)
 
 
-def verdict_table(rows: list[Row]) -> Table:
-    head = (
-        "cache type",
-        "target:",
-        "measured:",
-        "95 % interval:",
-        "predicted:",
-        "lookups:",
-        "verdict",
-        "would flip at",
-    )
-    filled = table(*head)
+def _print_verdicts(out: Console, rows: list[Row]) -> None:
+    """Where the table is too wide, what would flip a row is said below it."""
+    whole = _verdict_table(rows, with_flips=True)
+    if Measurement.get(out, out.options.update(max_width=_WIDTH_IN_A_FILE), whole).maximum <= out.width:
+        out.print(whole)
+        return
+    out.print(_verdict_table(rows, with_flips=False))
+    for row in rows:
+        if row.flip:
+            out.print(f"{row.name} would flip at {row.flip}")
+
+
+def _verdict_table(rows: list[Row], *, with_flips: bool) -> Table:
+    head = ["cache type", "target:", "measured:", "95 % interval:", "predicted:", "lookups:", "verdict"]
+    filled = table(*head, *(["would flip at"] if with_flips else []))
     for row in rows:
         filled.add_row(
             row.name,
@@ -91,7 +95,7 @@ def verdict_table(rows: list[Row]) -> Table:
             texts.percent(row.predicted),
             f"{row.lookups:,}",
             f"[{_COLOURS[row.verdict]}]{row.verdict}" if row.verdict else "not judged",
-            row.flip or "",
+            *([row.flip or ""] if with_flips else []),
         )
     return filled
 

@@ -73,7 +73,9 @@ def _show(plan: Plan) -> None:
     )
     if plan.limited is not None:
         _show_limited(plan, console)
-    console.print("\nHit rate by TTL, warming and sessions per user and day; * meets the target; in brackets, memory")
+    console.print(
+        "\nHit rate in % by TTL, warming and sessions per user and day; * meets the target; in brackets, memory in MB"
+    )
     console.print(_cells(plan))
 
 
@@ -101,11 +103,11 @@ def _show_limited(plan: Plan, console: Console) -> None:
 
 def _cells(plan: Plan) -> Table:
     columns = [f"{sessions:g} a day:" for sessions in planning.SESSIONS_PER_USER_DAY]
-    table = terminal.table("cache type", "TTL:", "warming", *columns)
+    table = terminal.table("cache\ntype", "TTL:", "warming", *columns)  # fits into 80 columns
     rows: dict[tuple[str, int, str], list[str]] = {}
     for cell in plan.cells:
         mark = "*" if cell.meets_target else " "
-        text = f"{percent(cell.hit_rate)}{mark} ({megabytes(cell.memory_bytes)})"
+        text = f"{100 * cell.hit_rate:.1f}{mark} ({cell.memory_bytes / 1e6:,.0f})"
         rows.setdefault((cell.cache_type, cell.ttl_s, cell.warming), []).append(text)
     before = ""
     for (name, ttl_s, warming), texts in rows.items():

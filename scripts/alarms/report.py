@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+
+from loadtest import terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scripts.alarms.rehearsal import Result, Ring, Row
 
-_WIDTH_IN_A_FILE: Final = 140
+RUNBOOKS: Final = "docs/runbooks"
 # Several nodes that ring alike are one column, and the children of composites page nobody.
 _NODE: Final = re.compile(r"^cache-[0-9-]*\d-")
 _CHILD: Final = re.compile(r"-(floor|drop)$")
@@ -52,12 +52,12 @@ def grouped(row: Row) -> dict[str, Ring]:
 
 
 def show(result: Result) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_IN_A_FILE)
-    table = Table(box=None, pad_edge=False, title=f"Alarms of stack {result.stack}, rehearsed", title_justify="left")
-    for column in ("fault", "lasts", "pages", "after", "clears, after the repair", "times", "runbook"):
-        table.add_column(column, justify="right" if column in ("lasts", "after", "times") else "left", no_wrap=True)
+    console = terminal.console()
+    console.print(
+        f"Alarms of stack {result.stack}, rehearsed: when they page after the fault, and clear after its repair. "
+        f"Runbooks are in {RUNBOOKS}/."
+    )
+    table = terminal.table("fault", "lasts:", "pages", "after:", "clears", "times:", "runbook")
     for row in result.rows:
         first = (row.fault.name, duration(row.fault.lasts))
         for kind, ring in grouped(row).items():
@@ -67,9 +67,9 @@ def show(result: Result) -> None:
             table.add_row(*first, "[dim]nothing[/dim]")
     console.print(table)
     rang = ", ".join(f"{name} {times} time(s)" for name, times in result.false_alarms.items()) or "nothing rang"
-    console.print(f"{result.weeks} ordinary weeks: {rang}.")
+    console.print(f"In ordinary weeks ({result.weeks}): {rang}.")
     for problem in result.problems:
-        console.print(f"[bold red]MISMATCH[/bold red] {problem}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]MISMATCH[/bold red] {problem}", soft_wrap=True)
     console.print(
         "[bold red]The alarms do not do what is expected.[/bold red]"
         if result.problems
@@ -78,7 +78,9 @@ def show(result: Result) -> None:
 
 
 def runbook(result: Result, kind: str) -> str:
-    return next(page for name, page in result.alarms.items() if kind_of(name) == kind)
+    """The file's name in `RUNBOOKS`."""
+    page = next(page for name, page in result.alarms.items() if kind_of(name) == kind)
+    return page.removeprefix(f"{RUNBOOKS}/")
 
 
 def markdown(result: Result) -> str:
@@ -90,7 +92,7 @@ def markdown(result: Result) -> str:
     for row in result.rows:
         rings = grouped(row)
         cells = [
-            ", ".join(f"[{kind}](runbooks/{runbook(result, kind).rpartition('/')[2]})" for kind in rings) or "nothing",
+            ", ".join(f"[{kind}](runbooks/{runbook(result, kind)})" for kind in rings) or "nothing",
             ", ".join(duration(ring.rang) for ring in rings.values()),
             ", ".join(cleared(ring) for ring in rings.values()),
             ", ".join(str(ring.times) for ring in rings.values()),

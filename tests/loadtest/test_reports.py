@@ -144,14 +144,33 @@ def test_the_summary_says_what_failed(folder: Path) -> None:
     assert "Misses cost " in summary
 
 
-def test_a_narrow_terminal_shows_every_digit(result: Result) -> None:
-    judged = verdict.judge(result).rows
+@pytest.mark.parametrize("width", [60, 80, 128])
+def test_a_narrow_terminal_shows_every_digit_and_no_name_in_pieces(
+    result: Result, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = verdict.judge(result)
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    monkeypatch.setattr(terminal, "console", lambda: console)
 
-    console = Console(width=60, file=io.StringIO())
-    with console.capture() as shown:
-        console.print(terminal.verdict_table(judged))
+    with console.capture() as captured:
+        terminal.show(result, judged)
 
-    assert "…" not in shown.get()
+    shown = captured.get()
+    assert "…" not in shown
+    assert all(f" {row.flip}" in shown for row in judged.rows if row.flip), shown
+    assert width < 80 or " predicted " in shown
+
+
+@pytest.mark.parametrize("scenario", ["expected", "sceptical"])
+def test_the_plan_s_cells_fit_into_eighty_columns(
+    scenario: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "console", lambda: Console(width=80, highlight=False))
+
+    main(["plan", "--scenario", scenario])
+
+    rows = capsys.readouterr().out.partition("3 a day\n")[2].splitlines()
+    assert {line.count("(") for line in rows if line.strip()} == {4}, rows
 
 
 def test_the_report_shows_cost_and_projection(folder: Path) -> None:

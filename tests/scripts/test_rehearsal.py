@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cache.catalog import CATALOG
 from infra import recorded
+from loadtest import terminal
 from scripts import rehearse_alarms
 from scripts.alarms import declared as declared_alarms
 from scripts.alarms import edges, expectations, faults, report
@@ -41,6 +43,19 @@ def test_every_alarm_rings_in_some_fault_and_every_fault_is_expected(result: Res
 
     assert rang == {report.kind_of(name) for name in result.alarms}
     assert {fault.name for fault in faults.all_faults()} == set(EXPECTED.faults)
+
+
+def test_a_narrow_terminal_shows_when_each_alarm_pages(
+    result: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "console", lambda: Console(width=80, highlight=False))
+
+    report.show(result)
+
+    shown = capsys.readouterr().out
+    pages = [ring for row in result.rows for ring in report.grouped(row).values()]
+    assert "…" not in shown
+    assert all(f" {report.duration(ring.rang)}  {report.cleared(ring)} " in shown for ring in pages), shown
 
 
 def mutants(alarm: MetricAlarm) -> Iterator[tuple[str, MetricAlarm]]:
