@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from cache import CacheService
 from cache.testing import off
+from examples.seed import SKILLS
 from examples.servers import application, servers
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Latencies:
         self.hits[page] += bool(response.headers.get("X-Cache-Hit"))
 
 
+def preferences(rng: random.Random) -> dict[str, Any]:
+    """What a visitor may wish for: skills are numbered from 1."""
+    return {"skills": [rng.randint(1, SKILLS) for _ in range(8)], "salary": 60_000}
+
+
 async def visit(url: str, user: int, jobs: int, rng: random.Random, latencies: Latencies) -> None:
     """A login, some pages, now and then changed preferences, a logout."""
     async with httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -61,8 +67,7 @@ async def visit(url: str, user: int, jobs: int, rng: random.Random, latencies: L
             elif kind < 0.98:
                 await latencies.time(client, "preferences", "GET", "/preferences")
             else:
-                data = {"skills": [rng.randrange(40) for _ in range(8)], "salary": 60_000}
-                await latencies.time(client, "preferences changed", "PUT", "/preferences", json=data)
+                await latencies.time(client, "preferences changed", "PUT", "/preferences", json=preferences(rng))
         await latencies.time(client, "logout", "POST", "/logout")
 
 
@@ -81,7 +86,9 @@ async def drive(url: str, *, visits: int, at_once: int, users: int, jobs: int, s
 
 
 def table(results: Mapping[str, Latencies]) -> Table:
-    shown = Table("page", "", *("requests", "hits", "p50", "p95", "p99"), title="Milliseconds a page takes")
+    shown = Table(box=None, pad_edge=False, title="Milliseconds a page takes", title_justify="left")
+    for name in ("page", "", "requests", "hits", "p50", "p95", "p99"):
+        shown.add_column(name, justify="left" if name in ("page", "") else "right", overflow="fold")
     for page in sorted({page for result in results.values() for page in result.by_page}):
         for name, result in results.items():
             times = result.by_page.get(page, [])

@@ -63,9 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     if min(options.users, options.jobs, options.companies) < 1:
         print("--users, --jobs and --companies must be at least 1.", file=sys.stderr)
         return 2
+    if not (url := os.environ.get("DATABASE_URL")):
+        print("Set DATABASE_URL, such as postgresql+psycopg://user@host/name.", file=sys.stderr)
+        return 2
     began = time.monotonic()
     try:
-        engine = sqlalchemy.create_engine(os.environ.get("DATABASE_URL", ""), poolclass=sqlalchemy.NullPool)
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         seed(engine, users=options.users, jobs=options.jobs, companies=options.companies)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]

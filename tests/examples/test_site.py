@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from cache import CacheService
 from cache.enrichment import Clearbit
 from examples import __main__ as example
 from examples import load, seed, servers
-from examples.site import Site
+from examples.site import Preferences, Site
 from local.clearbit import ClearbitServer
 from local.errors import LocalError
 from local.valkey import Valkey
@@ -204,6 +205,13 @@ def test_the_driver_visits_over_http_and_counts_what_failed(
     assert load.main(["http://127.0.0.1:1", *options]) == 1
 
 
+def test_the_driver_sends_no_preferences_that_the_site_refuses() -> None:
+    rng = random.Random(1)
+
+    for _ in range(1_000):
+        Preferences(**load.preferences(rng))
+
+
 def test_seeding_states_what_it_made(
     database: sqlalchemy.Engine, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,8 +220,12 @@ def test_seeding_states_what_it_made(
     assert seed.main(["--users", "30", "--jobs", "20", "--companies", "10"]) == 0
     assert capsys.readouterr().out.startswith("30 users, 20 jobs, 10 companies, 300 views in ")
 
-    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
     assert seed.main([]) == 2
+    assert "cannot be filled" in capsys.readouterr().err
+    monkeypatch.delenv("DATABASE_URL")
+    assert seed.main([]) == 2
+    assert capsys.readouterr().err == "Set DATABASE_URL, such as postgresql+psycopg://user@host/name.\n"
     assert seed.main(["--users", "0"]) == 2
 
 
