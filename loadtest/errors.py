@@ -18,8 +18,9 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES: Final = (
-    "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a hit-rate target missed; 4 the data does not fit "
-    "the scenario's node type; 5 too few samples for a verdict, or the asked rate was not reached"
+    "exit codes: 0 every target met; 1 an error; 2 wrong usage; 3 a hit-rate target missed, or `compare` found "
+    "something worse; 4 the data does not fit the scenario's node type; 5 too few samples for a verdict, or the asked "
+    "rate was not reached"
 )
 
 

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
 _CSS: Final = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#111;background:#fff}
+body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:1rem;color:#111;background:#fff}
 table{border-collapse:collapse;width:100%;margin:1rem 0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc;vertical-align:top}
 th{vertical-align:bottom}th.n{text-align:right}td.n{text-align:right;white-space:nowrap}.PASS{color:#00664a}.FAIL{color:#a33b00}.UNDECIDED{color:#555}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}figure{margin:0}
 .verdict{font-weight:700}td .verdict{white-space:nowrap}svg{width:100%;height:auto}summary{cursor:pointer}
 h1,p,li{overflow-wrap:anywhere}
+@media(min-width:60rem){td:first-child{white-space:nowrap}}
 @media(max-width:40rem){table{font-size:.875rem}th,td{padding:.25rem .4rem}h1{font-size:1.5rem}}
 """
 
@@ -61,5 +62,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container
 
 def pairs(items: Iterable[tuple[str, Any]]) -> str:
     """Names and values; an empty dict is shown as a dash."""
-    rows = [(escape(str(name)), "–" if value == {} else escape(str(value))) for name, value in items]
-    return table(("name", "value"), rows, range(0))
+    return table(("name", "value"), [(escape(name), escape(_value(value))) for name, value in items], range(0))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or "–"
+    return str(value)

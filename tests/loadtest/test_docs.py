@@ -16,7 +16,7 @@ import yaml
 from cache import CATALOG, CacheService
 from cache.metrics import AccessLog, Publisher
 from cache.nodes import NODE_TYPES
-from loadtest import accesslog, faults, planning, scenarios, sizing
+from loadtest import accesslog, faults, planning, scenarios, sizing, texts
 from loadtest.__main__ import COMMANDS, main
 from local.valkey import Valkey
 from tests.loadtest.logs import groups
@@ -58,6 +58,17 @@ def test_the_nodes_of_the_page_are_full_where_the_model_says() -> None:
     for layout, said in found:
         full = [f"{node} at {sizing.full_at(CATALOG, node, layout):,} users" for node in NODE_TYPES]
         assert said == ", ".join(full)
+
+
+def test_the_projections_of_the_page_are_the_model_s() -> None:
+    rows = re.findall(r"^(hash|keys) +([\d,]+) +(jemalloc|libc) +(.*)$", PAGE, re.MULTILINE)
+
+    assert len(rows) == 8
+    for layout, users, allocator, said in rows:
+        total = sizing.project(CATALOG, int(users.replace(",", "")), layout, allocator).total
+        shares = [texts.share_of_node(total, node.usable_bytes) for node in NODE_TYPES.values()]
+        memory, _plan, *shown = re.split(r"  +", said)
+        assert [memory, *shown] == [texts.megabytes(total), *shares], (layout, users, allocator)
 
 
 def workflows() -> dict[str, Any]:

@@ -180,6 +180,7 @@ def test_the_report_shows_cost_and_projection(folder: Path) -> None:
     assert "100,000" in html
     assert html.count("<svg") == 6
     assert "width=device-width" in html
+    assert "match 86400, company 2592000, ijp 2592000, session 900" in html
 
 
 def test_latency_is_that_of_a_live_run_beside_it(result: Result, tmp_path: Path) -> None:
