@@ -48,6 +48,7 @@ $(READY): pyproject.toml uv.lock $(filter .tools/%,$(UV))
 	@echo "Setting up .venv/, once …" >&2
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@
+	@echo "Ready. For the commands python -m … of the documentation: source .venv/bin/activate" >&2
 
 .tools/bin/uv:
 	@$(CHECK_PYTHON)
