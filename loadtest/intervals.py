@@ -1,6 +1,6 @@
 """Confidence intervals of hit rates. Pure.
 
-The unit is the user: lookups of one user stand and fall together (a list view is 100 lookups and one event), so that
+The unit is the user: lookups of one user are correlated (a list view is 100 lookups and one event), so that
 counting keys would make intervals too narrow by a factor of ten.
 """
 

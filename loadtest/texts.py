@@ -153,8 +153,8 @@ def counting_lines(result: Result) -> list[str]:
     lookups = sum(int(counted.lookups.sum()) for counted in result.counts.types.values())
     users = int((result.counts.visits > 0).sum()) if result.is_live else result.scenario.users
     whose = (
-        f"{lookups:,} lookups by {users:,} users; the interval's unit is the user, since lookups of one user stand "
-        "and fall together."
+        f"{lookups:,} lookups by {users:,} users; the interval's unit is the user, since lookups of one user are "
+        "correlated."
     )
     if result.is_live:
         return [whose]

@@ -175,6 +175,9 @@ def everything_would_compute(result: Result) -> int:
 def _row(
     name: str, target: float, estimate: Estimate, predicted: float | None, *, flip_text: str | None, note: str = ""
 ) -> Row:
+    verdict = verdict_of(estimate, target)
+    # With prediction and verdict on two sides of the target, as after a fault, what flips the one leaves the other.
+    opposite = Verdict.FAIL if predicted is not None and predicted >= target else Verdict.PASS
     return Row(
         name=name,
         target=target,
@@ -183,8 +186,8 @@ def _row(
         ci_high=estimate.high,
         predicted=predicted,
         lookups=estimate.lookups,
-        verdict=verdict_of(estimate, target),
-        flip=flip_text,
+        verdict=verdict,
+        flip=None if verdict is opposite else flip_text,
         note=note,
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from cache.nodes import NODE_TYPES
 from cache.stats import Stats
-from loadtest import intervals, scenarios, verdict
+from loadtest import intervals, population, scenarios, verdict
 from loadtest.counts import Counts
 from loadtest.errors import ExitCode
 from loadtest.intervals import Estimate
@@ -128,3 +128,27 @@ def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail
     whole, part = verdict.judge(result), verdict.judge(replace(result, stopped_because="the server went away."))
     assert of(whole.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.PASS}
     assert of(part.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.UNDECIDED}
+
+
+@pytest.mark.parametrize("has_fault", [False, True])
+def test_what_flips_the_prediction_is_said_only_of_rows_that_it_would_turn(has_fault: bool) -> None:
+    """A cache that is lost again and again misses a target that the prediction, which knows no faults, meets."""
+    scenario = scenarios.load("small")
+    counts = Counts.of(scenario.catalog.names(), scenario.users)
+    counts.types["match"].lookups[:] = 1_000
+    counts.types["match"].hits[:] = 500 if has_fault else 900
+    result = Result(
+        scenario=scenario,
+        population=population.draw(scenario, seed=1),
+        seed=1,
+        layout="hash",
+        counts=counts,
+        stats=Stats(),
+        clock_note="",
+        server_version="",
+    )
+
+    match = verdict.judge(result).rows[0]
+
+    assert match.verdict is (Verdict.FAIL if has_fault else Verdict.PASS)
+    assert (match.flip is None) is has_fault
