@@ -296,12 +296,15 @@ def is_up(port: int) -> bool:
 
 
 @PATIENT
-def test_a_connection_that_the_server_closed_while_idle_is_not_used(
+def test_an_idle_connection_is_used_again_unless_the_server_closed_it(
     connect: Callable[..., Any], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.pool.LOOK_AFTER_S", 0.0)
     service = connect(proxy.url)
     service.set_company_enrichment(COMPANY, "cached")
+    connections = proxy.accepted
+    assert service.get_company_enrichment(COMPANY, lambda: "computed") == "cached"
+    assert proxy.accepted == connections
     proxy.drop_connections()
     time.sleep(0.2)  # the end of the stream is on its way through the loopback
 
