@@ -25,6 +25,8 @@ from tests.behaviour.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.behaviour.services import Threads
+
 LAYOUT, PLACE = "hash", "standalone"
 USER, JOB, COMPANY = 1234, 5678, 101
 KEY = f"company:{COMPANY}:enrichment"
@@ -309,6 +311,28 @@ def test_an_idle_connection_is_used_again_unless_the_server_closed_it(
     time.sleep(0.2)  # the end of the stream is on its way through the loopback
 
     assert service.get_company_enrichment(COMPANY, lambda: "computed") == "cached"
+
+
+@PATIENT
+def test_no_connection_is_used_again_after_a_failure(
+    connect: Callable[..., Any], proxy: Proxy, threads: Threads
+) -> None:
+    """It may lead to a server that is the primary no more."""
+    service = connect(proxy.url)
+    proxy.may_reply.clear()
+    callers = [threads.start(service.get_session, user) for user in (1, 2)]
+    until(lambda: proxy.accepted >= 2)
+    proxy.may_reply.set()
+    assert [caller.result() for caller in callers] == [None, None]
+    connections = proxy.accepted
+
+    proxy.mode = b"-LOADING the dataset in memory\r\n"
+    service.get_session(1)
+    proxy.mode = "pass"
+    service.get_session(1)
+
+    assert service.stats.counts("session").misses["unavailable"] == 1
+    assert proxy.accepted > connections
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
