@@ -207,3 +207,18 @@ def test_flask_requests_are_told_and_counted_the_same_way(flask: tuple[Any, Requ
         ("none", "/nothing"): 1,
         ("none", "unmatched"): 2,  # an error that passes through Flask has forgotten its route
     }
+
+
+@pytest.mark.parametrize("requests", [RequestTally(), None], ids=["counted", "not counted"])
+def test_a_response_that_starts_again_with_an_error_is_one_request(requests: RequestTally | None) -> None:
+    started = []
+
+    def app(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        start("500 Internal Server Error", [], (None, None, None))
+        return []
+
+    WsgiCacheMetrics(app, requests)({}, lambda status, headers, *error: started.append(status))  # type: ignore[arg-type]
+
+    assert started == ["200 OK", "500 Internal Server Error"]
+    assert requests is None or requests.take() == {("none", "unmatched"): 1}
