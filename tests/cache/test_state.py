@@ -99,6 +99,7 @@ def test_too_many_invalidations_of_scores_become_one_of_all(clock: Clock) -> Non
     pending.add([company])
     pending.add(commands.delete(keys.match(user)) for user in range(MAX_MATCH_INVALIDATIONS + 1))
 
+    assert len(pending) == 2
     assert set(pending.begin()) == {company, commands.delete(keys.JOB_GENERATIONS)}
 
 
@@ -140,6 +141,7 @@ def test_each_caller_gets_back_what_its_own_get_saw(clock: Clock) -> None:
         assert fences.find("one", PAIR) == OLD
 
     fences.stored("other", PAIR)
+    assert fences.find("one", PAIR) == OLD
     fences.stored("one", PAIR)
     assert fences.find("one", PAIR) is None
 
