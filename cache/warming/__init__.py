@@ -202,10 +202,12 @@ class Warmer:
 
     def chunks(self, user_ids: Sequence[int], target: Target | None, counts: WarmingCounts) -> Iterator[Flow[None]]:
         """The rest of a run: flows that do not depend on each other."""
-        counts.users += len(user_ids)
+        # A query over visits names a user for each of them.
+        users = list(dict.fromkeys(user_ids))
+        counts.users += len(users)
         if target is not None:
-            for start in range(0, len(user_ids), CHUNK_USERS):
-                yield self._chunk(user_ids[start : start + CHUNK_USERS], target, counts)
+            for start in range(0, len(users), CHUNK_USERS):
+                yield self._chunk(users[start : start + CHUNK_USERS], target, counts)
 
     def _chunk(self, user_ids: Sequence[int], target: Target, counts: WarmingCounts) -> Flow[None]:
         stamps = yield from self._stamps(user_ids, counts)

@@ -230,6 +230,12 @@ def test_a_new_user_is_not_read(cache: CacheService, warmer: Warmer) -> None:
     assert (counts.users_due, counts.users_read) == (3, 0)
 
 
+def test_a_user_who_is_named_twice_is_one(cache: CacheService, warmer: Warmer) -> None:
+    counts = warmer.run(cache, [1, 2, 1, 1], JOBS, compute)
+
+    assert (counts.users, counts.users_due, counts.users_unanswered, counts.computed) == (2, 2, 0, 200)
+
+
 def test_a_user_of_the_other_layout_is_warmed_like_a_new_one(
     cache: CacheService, warmer: Warmer, server: Valkey
 ) -> None:
