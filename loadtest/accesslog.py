@@ -81,7 +81,7 @@ class AccessLog:
             self.is_cut_short = True  # and so is the line
             return
         if unfinished:
-            yield unfinished + b"\n"
+            yield unfinished.replace(b"\r", b"") + b"\n"
 
     def _lines(self, blocks: Iterator[bytes]) -> Iterator[Lines]:
         head, rest = _first_line(blocks, b"")
@@ -89,7 +89,7 @@ class AccessLog:
         if not head.strip():
             why = "ends in the middle of its first line" if self.is_cut_short else "is empty"
             raise ScenarioError(f"{self.path.name} {why}.")
-        names = fields(head)
+        names = self._fields(head)
         has_header = not is_time(names[0]) and not any(map(str.isdigit, names))
         layout = self._layout(names, has_header=has_header)
         self.is_trace = "key" in layout
@@ -98,7 +98,8 @@ class AccessLog:
             head, rest = _first_line(blocks, rest)
             if not head.strip():
                 raise ScenarioError(f"{self.path.name} has a header and no lines.")
-        reader = Reader(layout, len(names), fields(head)[layout["timestamp"]], self.path.name)
+        first = dict(enumerate(self._fields(head)))
+        reader = Reader(layout, len(names), first.get(layout["timestamp"], ""), self.path.name)
         for block in chain([f"{head}\n".encode() + rest], blocks):
             try:
                 lines = reader.block(block, self.lines)
@@ -107,6 +108,13 @@ class AccessLog:
             else:
                 self.lines += len(lines.number)
                 yield lines
+
+    def _fields(self, line: str) -> list[str]:
+        """Of the next line, without which none can be read."""
+        try:
+            return fields(line)
+        except ValueError as error:
+            raise ScenarioError(f"{self.path.name}, line {self.lines + 1}: {error}.") from None
 
     def _one_by_one(self, block: bytes, reader: Reader) -> Lines:
         rows = []

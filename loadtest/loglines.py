@@ -236,7 +236,11 @@ class Reader:
 
 
 def fields(line: str) -> list[str]:
-    return [text.strip() for text in next(csv.reader([line]))]
+    """Raises ValueError where one is too long for a reader of CSV: the file is no log, or two of its lines are one."""
+    try:
+        return [text.strip() for text in next(csv.reader([line]))]
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
 
 
 def is_time(text: str) -> bool:

@@ -269,6 +269,10 @@ def test_frames_behind_each_other_are_one_file(tmp_path: Path) -> None:
         (HEAD + "nan,ijp,7,,get\n", "'nan' is no timestamp; seconds, milliseconds or ISO 8601"),
         (HEAD + "5,cats,7,,get\n", "no line that could be read. 1 malformed lines were left out, the first: line 2"),
         ("\0" * 5_000, "has no column 'timestamp'; it has \0"),
+        ("x" * 200_000, "log.csv, line 1: field larger than field limit (131072)"),
+        (HEAD + "x" * 200_000 + ",ijp,7,,get\n", "log.csv, line 2: field larger than field limit (131072)"),
+        ("user_id,timestamp,cache_type,item_id,operation\n7\n", "'' is no timestamp"),
+        (HEAD.replace("\n", "\r") + "5,ijp,7,,get\r", "'timestamp' is no timestamp"),
         (HEAD + "5,ijp,7,,get\n99999999999,ijp,7,,get\n", "line 3: 1,157,407 days after the first line; at most 1,000"),
         (HEAD + "5000,ijp,7,,get\n5,ijp,7,,get\n", "line 3: 4,995 s older than a line before it. Sort the file"),
     ],
@@ -301,7 +305,14 @@ def test_a_wrong_option_is_exit_code_2(
 
 
 def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
-    bad = ["5,match,7,x,get", "5,match,7", "5,session,7,,invalidate", "5,match,,,get", "late,ijp,7,,get"]
+    bad = [
+        "5,match,7,x,get",
+        f"5,match,7,{'1' * 200_000},get",
+        "5,match,7",
+        "5,session,7,,invalidate",
+        "5,match,,,get",
+        "late,ijp,7,,get",
+    ]
     file = write(tmp_path, HEAD + "4,match,7,0,get\n" + "\n".join(bad) + "\n6,match,7,1,get\n")
     log = AccessLog(file)
 
