@@ -73,9 +73,9 @@ def _rate(before: dict[str, Any], after: dict[str, Any] | None, *, is_partial: b
         return Change(name, was, now, "a run that ended early cannot be compared")
     if None in (before["ci_low"], after["ci_low"]):
         return Change(name, was, now, "too few samples to compare")
-    if now < was and after["ci_high"] < before["ci_low"]:
+    if after["ci_high"] < before["ci_low"]:
         return Change(name, was, now, "worse")
-    if now > was and after["ci_low"] > before["ci_high"]:
+    if after["ci_low"] > before["ci_high"]:
         return Change(name, was, now, "better")
     if before["verdict"] == "PASS" and after["verdict"] == "FAIL":
         return Change(name, was, now, "worse")

@@ -217,6 +217,15 @@ def test_a_fall_beyond_the_intervals_is_a_regression(folder: Path, tmp_path: Pat
     assert main(["compare", original, str(tmp_path / "noise.json")]) == 0
 
 
+@pytest.mark.parametrize(("by", "said"), [(-0.1, "worse"), (-0.0001, "same"), (0.0001, "same"), (0.1, "better")])
+def test_only_what_lies_beyond_the_intervals_is_a_change(folder: Path, by: float, said: str) -> None:
+    before = document(folder)
+
+    changes, _ = comparing.compare(before, changed(before, "match", by))
+
+    assert [change.what for change in changes if change.name == "match"] == [said]
+
+
 def test_more_memory_is_a_regression(folder: Path) -> None:
     before = document(folder)
     after = copy.deepcopy(before)

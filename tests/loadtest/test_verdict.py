@@ -75,9 +75,10 @@ def test_data_fits_what_the_reserve_leaves() -> None:
 def test_no_samples_are_never_a_pass() -> None:
     nothing = intervals.hit_rate(np.zeros(100, dtype=np.int64), np.zeros(100, dtype=np.int64))
     few = intervals.hit_rate(np.full(20, 100), np.full(20, 100))
+    once_each = intervals.hit_rate(np.full(50, 1), np.full(50, 1))
 
     assert nothing.hit_rate is None
-    assert verdict.verdict_of(nothing, 0.5) is verdict.verdict_of(few, 0.5) is Verdict.UNDECIDED
+    assert {verdict.verdict_of(each, 0.5) for each in (nothing, few, once_each)} == {Verdict.UNDECIDED}
 
 
 def test_an_interval_that_there_is_not_has_no_width() -> None:
@@ -105,6 +106,7 @@ def test_all_hits_are_still_uncertain() -> None:
     found = intervals.hit_rate(np.full(300, 10), np.full(300, 10))
 
     assert (found.low, found.high) == (0.99, 1.0)
+    assert found.half_width == pytest.approx(0.01)
 
 
 def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail() -> None:
