@@ -118,7 +118,7 @@ class AccessLog:
 
     def _one_by_one(self, block: bytes, reader: Reader) -> Lines:
         rows = []
-        for line in block.decode().split("\n")[:-1]:
+        for line in block.decode(errors="replace").split("\n")[:-1]:
             self.lines += 1
             try:
                 rows.append((*reader.line(line), self.lines))

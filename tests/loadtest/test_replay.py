@@ -323,6 +323,19 @@ def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
         groups(file, max_malformed=4)
 
 
+def test_bytes_that_are_no_text_spoil_their_line_alone(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_bytes(HEAD.encode() + b"4,match,7,0,get\n5,match,\xff,1,get\n6,match,7,1,get\n")
+    log = AccessLog(file)
+
+    assert [group.time_s for group in groups(log)] == [4, 6]
+    assert (log.malformed, log.examples[0][:8]) == (1, "line 3: ")
+
+    file.write_bytes(HEAD.encode("utf-16") + file.read_bytes())
+    with pytest.raises(ScenarioError, match=r"log\.csv is no text in UTF-8\."):
+        groups(file)
+
+
 @pytest.mark.parametrize(
     ("first", "others"),
     [
