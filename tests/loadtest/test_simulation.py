@@ -13,6 +13,16 @@ from loadtest.__main__ import main
 
 SEEDS = range(1, 6)
 FEW: dict[str, Any] = {"users": 500, "days": 2, "companies": 600, "jobs": 1_200}
+MANY_CHANGES = {"vacancy_turnover_per_day": 0.3, "job_updates_per_day": 0.2, "company_refreshes_per_day": 0.1}
+# Many lookups of one score by search, which lists of a hundred would hide; none is searched for twice.
+SINGLE_SCORES: dict[str, Any] = {
+    "list_length": 5,
+    "popular_share": 0.6,
+    "popular_jobs": 150,
+    "days": 1,
+    "search_share": 0.9,
+    "popularity_exponent": 0.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -20,8 +30,9 @@ FEW: dict[str, Any] = {"users": 500, "days": 2, "companies": 600, "jobs": 1_200}
     [
         ("expected", {}),
         ("sceptical", {}),
-        ("expected", {"warming": "off", "preferences_change_share": 0.9, "company_refreshes_per_day": 0.1}),
+        ("expected", {"warming": "off", "preferences_change_share": 0.9, **MANY_CHANGES}),
         ("sceptical", {"ttl_s": {"match": 2 * 86_400, "company": 7 * 86_400, "ijp": 14 * 86_400}}),
+        ("expected", SINGLE_SCORES),
     ],
 )
 def test_closed_form_and_simulation_agree(name: str, changes: dict[str, Any]) -> None:
