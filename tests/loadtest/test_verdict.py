@@ -110,7 +110,7 @@ def test_all_hits_are_still_uncertain() -> None:
 
 
 def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail() -> None:
-    scenario = scenarios.load("small").changed(users=1)
+    scenario = scenarios.load("small").changed(users=1, days=5)
     between = (NODE_TYPES["cache.t4g.medium"].usable_bytes + NODE_TYPES["cache.m6g.large"].usable_bytes) // 2
     result = Result(
         scenario=scenario,
@@ -130,6 +130,11 @@ def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail
     whole, part = verdict.judge(result), verdict.judge(replace(result, stopped_because="the server went away."))
     assert of(whole.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.PASS}
     assert of(part.sizing) == {"cache.t4g.medium": Verdict.FAIL, "cache.m6g.large": Verdict.UNDECIDED}
+
+    live = verdict.judge(replace(result, stopped_because="interrupted.", is_live=True))
+    assert {row.note for row in part.rows} == {"partial: the run ended after 0.0 of 5 days"}
+    assert {row.note for row in live.rows} == {"partial: the run ended before its time"}
+    assert verdict.judge(replace(result, memory=[])).sizing == []
 
 
 @pytest.mark.parametrize("has_fault", [False, True])
