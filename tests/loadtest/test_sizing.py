@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from cache import CATALOG
@@ -86,3 +87,15 @@ def test_tables_double() -> None:
 
     assert 1.3 < grown < 2
     assert sizing.tables(0, sizing.jemalloc) == 0
+
+
+@pytest.mark.parametrize("per_bucket", [4, 7])
+def test_a_bucket_that_overflows_has_children(per_bucket: int) -> None:
+    """Keys fall at random: of eight or more, one of the seven gives way to the pointer, and so on in each child."""
+    buckets = 2**16
+    held = np.random.default_rng(1).poisson(per_bucket, size=buckets)
+    children = int(np.ceil((held - 7).clip(min=0) / 6).sum())
+
+    found = sizing.tables(per_bucket * buckets, lambda size: size)
+
+    assert found == pytest.approx(2 * 64 * (buckets + children), rel=0.01)
