@@ -145,7 +145,7 @@ def _contradictions(scenario: Scenario) -> Iterator[str]:
         yield f"list_page_share, job_page_share and preferences_page_share add up to {shares:g}; they must to 1"
     if scenario.job_page_share == 0:
         yield "job_page_share is 0; without job pages nothing asks for a company, and its target cannot be judged"
-    if HOUR_S % max(scenario.resolution_s, 1):
+    if HOUR_S % scenario.resolution_s:
         yield f"resolution_s is {scenario.resolution_s!r}; it must divide an hour"
     if scenario.popular_in_list > scenario.popular_jobs:
         yield f"the list takes {scenario.popular_in_list} popular jobs, but popular_jobs is {scenario.popular_jobs}"

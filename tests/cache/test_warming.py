@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ import redis
 from cache import CacheService
 from cache.access import acl_rules
 from cache.codec import GENERATION_BYTES
+from cache.commands import Send, Unavailable
 from cache.gate import Operation
 from cache.warming import CHUNK_USERS, Warmer, WarmingCounts
 from cache.warming.run import Run
@@ -216,6 +219,28 @@ def test_scores_computed_before_an_invalidation_are_refused(cache: CacheService,
 
     assert counts.refused == 100
     assert cache.get_match_scores(2, JOBS) == {}
+
+
+@pytest.mark.parametrize("unanswered", range(5))
+def test_what_is_not_answered_is_left_to_the_next_run(cache: CacheService, warmer: Warmer, unanswered: int) -> None:
+    """Whichever step it is: the stamps, a new user's generation, the scores of one that another process has warmed."""
+    Warmer(cache.flows).run(cache, [2], JOBS, compute)
+    cache.invalidate_job_matches(7)
+    counts, operation = WarmingCounts(), Operation()
+    target = cache.run(warmer.begin(JOBS, counts))
+
+    (flow,) = warmer.chunks([1, 2], target, counts)
+    answer: Any = None
+    sends = count()
+    with contextlib.suppress(StopIteration):
+        while True:
+            step = flow.send(answer)
+            is_lost = isinstance(step, Send) and next(sends) == unanswered
+            answer = Unavailable("it is gone") if is_lost else cache.act(step, compute, operation)
+
+    assert counts.users_unanswered in (1, 2)
+    assert run(cache, warmer).users_unanswered == 0
+    assert [cache.get_match_scores(user, JOBS) for user in USERS] == [scores(JOBS)] * 3
 
 
 def test_users_whom_the_function_leaves_out_are_due_again(cache: CacheService, warmer: Warmer) -> None:
