@@ -104,6 +104,9 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
         scenarios.load("a", tmp_path / "flat.toml")
     with pytest.raises(ScenarioError, match="no other scenario"):
         scenarios.load("b", tmp_path / "flat.toml")
+    (tmp_path / "misspelt.toml").write_text("[a]\nbased_on='expekted'")
+    with pytest.raises(ScenarioError, match="'a' is based_on 'expekted', which is no other scenario of misspelt"):
+        scenarios.load("a", tmp_path / "misspelt.toml")
     (tmp_path / "circle.toml").write_text("[a]\nbased_on='b'\n[b]\nbased_on='a'")
     with pytest.raises(ScenarioError, match="no other scenario"):
         scenarios.load("a", tmp_path / "circle.toml")
