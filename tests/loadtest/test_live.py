@@ -94,6 +94,12 @@ def test_processes_are_added_up() -> None:
     assert step.unanswered == 0.01
 
 
+def test_a_step_of_which_nobody_has_told_has_no_share_of_anything() -> None:
+    step = step_of(Tally(), 0, asked=50.0, seconds=2.0, server_cpu={})
+
+    assert (step.achieved, step.unanswered, step.hits, step.generator_cpu) == (0, 0, {}, None)
+
+
 def step(
     asked: float,
     achieved: float,

@@ -217,17 +217,28 @@ def test_calls_keep_to_the_rate(standin: ClearbitServer, passing: Time) -> None:
     assert passing.pauses == [1.0, 1.0, 1.0]
 
 
+def find_once(**options: Any) -> Any:
+    with Clearbit(KEY, **options) as client:
+        return client.find("example.com")
+
+
+def find_once_async(**options: Any) -> Any:
+    async def find() -> Any:
+        async with AsyncClearbit(KEY, **options) as client:
+            return await client.find("example.com")
+
+    return asyncio.run(find())
+
+
+@pytest.mark.parametrize("find_once", [find_once, find_once_async])
 def test_a_server_that_does_not_answer_costs_a_time_out(
-    standin: ClearbitServer, monkeypatch: pytest.MonkeyPatch
+    find_once: Any, standin: ClearbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_TRY_TIMEOUT_S", 0.2)
     standin.latency_s = 1.0
 
-    with (
-        Clearbit(KEY, url=standin.url, deadline_s=0.5, jitter=lambda: 0.0) as client,
-        pytest.raises(EnrichmentUnavailableError, match="Timeout"),
-    ):
-        client.find("example.com")
+    with pytest.raises(EnrichmentUnavailableError, match="Timeout"):
+        find_once(url=standin.url, deadline_s=0.5, jitter=lambda: 0.0)
 
 
 @pytest.mark.parametrize("domain", ["", "nonsense", "a b.com", "-x.com", "x.com/..", "https://example.com"])
