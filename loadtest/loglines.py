@@ -216,7 +216,7 @@ class Reader:
     def _trace_block(self, block: bytes, before: int) -> Lines:
         """`timestamp,key[,size]` in this order; the parts of a key are fields, too."""
         found = Fields(block, b",:")
-        if list(self._layout.values()) != list(range(self._columns)):
+        if list(self._layout.values()) != list(range(self._columns)) or (found.count < self._columns).any():
             raise NotPlainError
         entity = found.words(1, _ENTITIES)
         behind_key = 1 + _PARTS[entity]

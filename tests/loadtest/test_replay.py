@@ -189,6 +189,36 @@ def test_other_columns_are_mapped(tmp_path: Path) -> None:
     assert groups(file, columns=columns) == [Group(5, "match", "get", 7, [1, 2])]
 
 
+def test_other_columns_of_a_trace_are_mapped(tmp_path: Path) -> None:
+    file = write(tmp_path, "what,when\nijp:7,5\n")
+
+    assert groups(file, columns={"timestamp": "when", "key": "what"}) == [Group(5, "ijp", "get", 7, [])]
+
+
+@pytest.mark.parametrize(
+    ("head", "lines"),
+    [
+        (
+            HEAD,
+            [
+                *("5,ijp,7,,get", "5,match,7,1,get", "6,match,7,,invalidate", "6,match,,5,invalidate"),
+                *("7,company,,4,get", "7,company,7,4,get", "8.5,session,007,,start"),
+            ],
+        ),
+        ("", ["5,ijp:7,", "5,match:7:1,", "6,company:4:enrichment,300", "6,user:7:session,0"]),
+    ],
+    ids=["log", "trace"],
+)
+def test_plain_lines_are_read_at_once_and_as_they_are_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, lines: list[str]
+) -> None:
+    one_by_one = groups(write(tmp_path, head + "\n".join([*lines, "spoilt"])))
+    monkeypatch.setattr(loglines.Reader, "line", None)
+
+    assert groups(write(tmp_path, head + "\n".join(lines))) == one_by_one
+    assert len(one_by_one) == len(lines)
+
+
 @pytest.mark.parametrize("head", ["", "timestamp,key,size\n"])
 def test_a_trace_of_keys_is_read(tmp_path: Path, head: str) -> None:
     keys = ["match:7:1", "match:7:2", "ijp:7", "user:7:session", "company:4:enrichment"]
@@ -311,6 +341,9 @@ def test_malformed_lines_are_counted_and_limited(tmp_path: Path) -> None:
         "5,match,7",
         "5,session,7,,invalidate",
         "5,match,,,get",
+        "5,match,7,,get",
+        "5,company,7,,get",
+        "5,ijp,99999999999999999999,,get",
         "late,ijp,7,,get",
     ]
     file = write(tmp_path, HEAD + "4,match,7,0,get\n" + "\n".join(bad) + "\n6,match,7,1,get\n")
