@@ -322,6 +322,7 @@ def test_a_wrong_file_is_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "log.csv: No such file or directory"),
         (["--columns", "when=time"], "write OURS=THEIRS"),
         (["--warm-up", "soon"], "'soon' is no duration"),
         (["--max-malformed", "-1"], "--max-malformed is -1"),
