@@ -115,6 +115,17 @@ def test_what_several_ask_for_in_one_second_is_read_once_and_counts_for_each(tmp
     assert result.commands >= 8
 
 
+def test_memory_is_read_at_the_beginning_of_each_hour_and_at_the_end(tmp_path: Path) -> None:
+    ijp = {second: [f"{second},ijp,{second + user},,get\n" for user in range(500)] for second in (3_500, 7_100)}
+    log = [*ijp[3_500], "3700,ijp,1,,get\n", *ijp[7_100], "7300,ijp,1,,get\n"]
+    file = write(tmp_path, HEAD + "".join(log))
+
+    memory = replay.run(AccessLog(file), SMALL, warm_up_s=0).memory
+
+    assert [sample.hour for sample in memory] == [1, 2]
+    assert memory[0].used_bytes + 500 * SMALL.catalog.ijp.item_size_bytes / 2 < memory[1].used_bytes
+
+
 def test_where_the_file_is_cut_into_blocks_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows a change waits for it, whichever block it is read with."""
     lines = [f"{second}{line[line.index(',') :]}\n" for second in (9, 10) for line in SAME_SECOND]
