@@ -224,7 +224,7 @@ def test_other_columns_of_a_trace_are_mapped(tmp_path: Path) -> None:
 def test_plain_lines_are_read_at_once_and_as_they_are_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, lines: list[str]
 ) -> None:
-    one_by_one = groups(write(tmp_path, head + "\n".join([*lines, "spoilt"])))
+    one_by_one = groups(write(tmp_path, head + "\n".join([*lines, "spoilt\n"])))
     monkeypatch.setattr(loglines.Reader, "line", None)
 
     assert groups(write(tmp_path, head + "\n".join(lines))) == one_by_one
