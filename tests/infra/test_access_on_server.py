@@ -114,3 +114,17 @@ def test_fewest_entries_that_may_be_set_keep_a_full_hash_packed(server: Valkey, 
     assert administrator.object("encoding", "match:1") == "listpack"
     administrator.config_set("hash-max-listpack-entries", default["hash-max-listpack-entries"])
     service.close()
+
+
+def test_server_knows_every_parameter_of_the_table_and_every_word_for_it(administrator: Any) -> None:
+    """Its own values are allowed, and it takes what else is; only with jemalloc it could defragment."""
+    elasticaches_own = {"reserved-memory-percent", "client-output-buffer-limit-normal-hard-limit"}
+    names = {*parameters.MODIFIABLE, *parameters.REFUSED} - elasticaches_own
+    own = {name: administrator.config_get(name)[name] for name in sorted(names)}
+
+    for name in sorted(names - parameters.REFUSED.keys()):
+        assert parameters.problem(name, own[name]) is None, name
+        allowed = parameters.MODIFIABLE[name]
+        if isinstance(allowed, parameters.Words) and name != "activedefrag":
+            for word in (*allowed.words, own[name]):
+                assert administrator.config_set(name, word), (name, word)

@@ -4,14 +4,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra import settings
 from infra.fields import STACK_KEY
+from infra.rules import RULES
 from infra.settings import SettingsError
 from tests.infra import stack
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from infra.rules import Rule
 
 
 def problems(stack_name: str = "prod", /, **changes: Any) -> str:
@@ -44,9 +48,14 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"cacheNodes": "1"}, "automaticFailover true needs a node to fail over to: at least 2"),
         ({"automaticFailover": "false"}, "multiAz is True; it needs automaticFailover true"),
         ({"cacheNodes": "many"}, "cacheNodes is 'many'"),
+        ({"cacheNodes": "many"}, "Set it with: pulumi config set --stack prod cacheNodes <value>"),
         ({"shards": "2"}, "shards is 2; it needs clusterMode true"),
         ({"clusterMode": "true"}, "burstable"),
         ({"clusterMode": "true"}, "set shards and replicasPerShard instead"),
+        (
+            {"clusterMode": "true", "automaticFailover": "false"},
+            "automaticFailover is False; ElastiCache demands true with clusterMode",
+        ),
         ({"maintenanceWindow": "sun:03:30-sun:04:30"}, "must not overlap snapshotWindow"),
         ({"maintenanceWindow": "sun:05:00-sun:05:30"}, "lasts 30 minutes"),
         ({"snapshotWindow": "3-4"}, "must look like 03:00-04:00"),
@@ -54,7 +63,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"vpcId": VPC, "subnetIds": SUBNETS[:1] * 2}, "--path 'subnetIds[1]' <value>"),
         ({"subnetIds": SUBNETS}, "vpcId is not set; subnetIds need the VPC"),
         ({"subnetIds": ["subnet-x"], "vpcId": VPC}, "subnetIds[0] is 'subnet-x': it must look like subnet-"),
-        (OWN_VPC | {"vpcCidr": "10.1.0.0/16"}, "remove one of the two"),
+        (OWN_VPC | {"vpcCidr": "10.1.0.0/16"}, "vpcCidr is '10.1.0.0/16'; the existing VPC of vpcId has its own"),
         ({"vpcCidr": "8.8.0.0/16"}, "must be a private IPv4 range"),
         ({"vpcCidr": "169.254.0.0/16"}, "must be a private IPv4 range"),  # private to a link; EC2 refuses it
         ({"vpcCidr": "10.1.0.5/16"}, "has host bits set"),
@@ -83,10 +92,11 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
             "hitRateFloors.jobs is 70.0; the cache types are match, company, ijp",
         ),
         ({"hitRateFloors": {"match": 101}}, "over 0 and under the target, 80"),
+        ({"hitRateFloors": {"match": 0}}, "over 0 and under the target, 80"),
         ({"hitRateFloors": {"match": 78}}, "hitRateFloors.match is 78.0; at most 76.2: an hour by day has too few"),
         ({"memoryAlarmPercent": "120"}, "memoryAlarmPercent is '120'"),
+        ({"memoryAlarmPercent": "0"}, "Input should be greater than 0"),
         ({"memoryAlarmPercent": "100"}, "Input should be less than 100"),
-        ({"connectionsAlarm": "65000"}, "Input should be less than 65000"),
         ({"logRetentionDays": "366"}, "logRetentionDays is '366': it is unknown; known are 30, 60, 90, 180, 365"),
         ({"certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x"}, "come together"),
         ({"stack": "scale-up", "loadTestUser": "true"}, "stack is no setting"),
@@ -97,7 +107,7 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ({"hitRateFloors": {"jobs": 70}}, "pulumi config rm --stack prod --path hitRateFloors.jobs"),
         (
             {"applicationSecurityGroupIds": "sg-1"},
-            "it must be a list. Set it with: pulumi config set --stack prod --path",
+            "a list. Set it with: pulumi config set --stack prod --path 'applicationSecurityGroupIds[0]' <value>",
         ),
         ({"applicationSecurityGroupIds": [GROUP, GROUP]}, f"it lists {GROUP} twice"),
         ({"owner": "Dev & Ops"}, "a tag has letters, digits, spaces and _ . : / = + - @, but not &"),
@@ -108,7 +118,11 @@ OWN_VPC = {"vpcId": VPC, "subnetIds": SUBNETS}
         ),
         ({"assetOrigins": ["http://app.roleferry.com"]}, "it must look like https://app.example.com"),
         ({"assetOrigins": ["https://app.roleferry.com/"]}, "it must look like https://app.example.com"),
-        ({"assetOrigins": ["*", "https://app.roleferry.com"]}, "* lets every origin in; list it alone"),
+        (
+            {"assetOrigins": ["*", "https://app.roleferry.com"]},
+            "assetOrigins is ['*', 'https://app.roleferry.com']; * lets every origin in; list it alone",
+        ),
+        ({"hstsScope": "preload"}, "hstsScope is 'preload'; it needs domainNames: CloudFront's own is not yours."),
         (
             {"aws:region": "us-east-9"},
             "aws:region is 'us-east-9': botocore knows no ElastiCache there. Known: af-south-1,",
@@ -151,6 +165,26 @@ def test_bad_value_is_told_with_key_value_and_what_is_allowed(changes: dict[str,
     assert "pulumi config" in text
 
 
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [
+        ("cacheNodes", 1, 6),
+        ("shards", 1, 90),
+        ("replicasPerShard", 0, 5),
+        ("snapshotRetentionDays", 1, 35),
+        ("connectionsAlarm", 1, 64_999),
+    ],
+)
+def test_numbers_have_limits(key: str, least: int, most: int) -> None:
+    usual = settings.read("prod", stack.configuration("prod")).model_dump(by_alias=True)
+
+    for value in (least, most):
+        settings.Settings.model_validate(usual | {key: value})
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValidationError, match=f"(?s){key}.*Input should be (greater|less) than"):
+            settings.Settings.model_validate(usual | {key: value})
+
+
 def test_an_endpoint_is_not_shown() -> None:
     for endpoint in ("https://user:hunter2 @x", ["hunter2"]):
         text = problems(alarmSubscriptions={"ops": {"protocol": "https", "endpoint": endpoint}})
@@ -170,7 +204,33 @@ def test_a_cluster_has_no_more_nodes_than_elasticache_allows() -> None:
     text = problems("scale-out", shards="31", replicasPerShard="2")
 
     assert "shards is 31; a cluster has at most 90 nodes: with replicasPerShard 2 at most 30 shards" in text
-    stack.declare("scale-out", {"shards": "30", "replicasPerShard": "2"})
+    most = stack.configuration("scale-out") | {"roleferry-cache:shards": "30", "roleferry-cache:replicasPerShard": "2"}
+    assert len(settings.read("scale-out", most).node_ids) == 90
+
+
+def test_a_single_node_does_without_failover() -> None:
+    single = {"cacheNodes": "1", "automaticFailover": "false", "multiAz": "false"}
+    config = stack.configuration("prod") | {f"{settings.PROJECT}:{key}": value for key, value in single.items()}
+
+    assert settings.read("prod", config).node_ids == ("roleferry-prod-cache-001",)
+
+
+@pytest.mark.parametrize(("needed", "rule"), RULES)
+def test_a_rule_names_what_it_reads(needed: tuple[str, ...], rule: Rule) -> None:
+    """It is skipped while one of these is wrong; of another it would judge a stand-in."""
+    asked = set()
+
+    class Watched(settings.Settings):
+        def __getattribute__(self, name: str) -> Any:
+            if name in settings.Settings.model_fields:
+                asked.add(settings.Settings.model_fields[name].alias)
+            return super().__getattribute__(name)
+
+    for stack_name, changes in (("prod", stack.EVERY_OPTION), ("prod", OWN_VPC), ("scale-out", {})):
+        told = settings.read(stack_name, stack.configuration(stack_name)).model_dump(by_alias=True) | changes
+        list(rule(Watched.model_validate(told), told.keys()))
+
+    assert asked - {STACK_KEY} == set(needed)
 
 
 def test_every_problem_is_told_at_once() -> None:

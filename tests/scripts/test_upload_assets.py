@@ -7,14 +7,17 @@ import json
 import os
 import random
 import string
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from scripts import upload_assets
+from scripts import common, upload_assets
 from scripts.upload_assets import File
+from tests.scripts.aws import stubbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +134,55 @@ def test_delete_is_asked_for(s3: Any, distribution: str, folder: Path, capsys: p
     assert printed(capsys)["deleted"] == ["old.html"]
     assert "old.html" not in {one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert invalidated(distribution) == [["/old.html"]]
+
+
+def test_more_than_one_call_takes_is_deleted_in_several_and_invalidated_as_a_whole() -> None:
+    """Checked by botocore's model of each service, and by no bucket of thousands of files."""
+    keys = tuple(f"{number}.html" for number in range(3_001))
+    with stubbed("s3") as (client, answers):
+        for start, end in ((0, 1_000), (1_000, 2_000), (2_000, 3_000), (3_000, 3_001)):
+            asked = {"Objects": [{"Key": key} for key in keys[start:end]], "Quiet": True}
+            answers.add_response("delete_objects", {}, {"Bucket": BUCKET, "Delete": asked})
+        upload_assets._delete(client, BUCKET, keys)
+
+    with stubbed("cloudfront") as (client, answers):
+        for stale, items in ((keys[:3_000], [f"/{key}" for key in keys[:3_000]]), (keys, ["/*"])):
+            paths = {"Quantity": len(items), "Items": items}
+            batch = {"Paths": paths, "CallerReference": "1"}
+            made = {"Id": "I1", "Status": "InProgress", "CreateTime": datetime.now(UTC), "InvalidationBatch": batch}
+            expected = {"DistributionId": "E1", "InvalidationBatch": {"Paths": paths, "CallerReference": ANY}}
+            answers.add_response("create_invalidation", {"Invalidation": made}, expected)
+            assert upload_assets.invalidate(client, "E1", stale) == "I1"
+
+
+def test_what_could_not_be_deleted_is_told() -> None:
+    with stubbed("s3") as (client, answers):
+        answers.add_response("delete_objects", {"Errors": [{"Key": "old.html", "Code": "AccessDenied"}]})
+
+        with pytest.raises(common.ScriptError, match=r"^1 file\(s\) were not deleted; old.html: AccessDenied\.$"):
+            upload_assets._delete(client, BUCKET, ("old.html", "older.html"))
+
+
+def test_outputs_name_bucket_and_distribution_and_lines_say_what_was_done(
+    s3: Any, distribution: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(json.dumps({"static_bucket": BUCKET, "distribution_id": distribution, "region": "us-east-1"}))
+    arguments = [str(folder), "--outputs", str(outputs)]
+    s3.put_object(Bucket=BUCKET, Key="old.html", Body=b"old")
+    s3.put_object(Bucket=BUCKET, Key="index.html", Body=b"old")
+
+    assert upload_assets.main([*arguments, "--dry-run", "--delete"]) == 0
+    done = f"uploaded 5 file(s) to {BUCKET}, 0 unchanged, 1 deleted, 2 path(s) invalidated"
+    assert capsys.readouterr().out.splitlines()[-2:] == ["delete  old.html", f"would have {done}"]
+
+    assert upload_assets.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:1] + lines[-2:] == [
+        "upload  assets/app.3f2a9c1b.js",
+        "keep    old.html",
+        f"uploaded 5 file(s) to {BUCKET}, 0 unchanged, 0 deleted, 1 path(s) invalidated",
+    ]
 
 
 def test_dry_run_changes_nothing(s3: Any, distribution: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
