@@ -184,6 +184,22 @@ def test_guard_is_open_in_95_percent_of_the_daytime_minutes(name: str, prod: Dec
     assert watch.guard / batch >= 16
 
 
+@pytest.mark.parametrize("name", TYPES)
+def test_a_rate_on_its_target_rings_by_chance_less_than_once_a_month(name: str, prod: Declared) -> None:
+    """Even with no more traffic than the guard lets through: by the binomial distribution of what misses."""
+    cache_type, floor = CATALOG[name], prod.settings.floor_percent(CATALOG[name])
+    watch = metric_math.watch(cache_type, CATALOG, floor_percent=floor)
+    views = watch.guard // metric_math.lookups_per_view(cache_type, CATALOG)
+
+    def at_least(least: int, of: int, share: float) -> float:
+        return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(least, of + 1))
+
+    misses = math.floor(views * (100 - floor) / 100 + 1e-9) + 1  # so many are under the floor
+    is_low = at_least(misses, views, 1 - cache_type.target_hit_rate)
+
+    assert at_least(watch.datapoints, watch.periods, is_low) < watch.period_s / (30 * 86_400)
+
+
 def test_rates_decide_period_and_guard() -> None:
     watches = {
         cache_type.name: metric_math.watch(cache_type, CATALOG, floor_percent=100 * cache_type.target_hit_rate - 10)

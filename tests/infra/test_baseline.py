@@ -107,20 +107,25 @@ def test_half_an_answer_is_no_baseline(status: str, cloudwatch: tuple[Any, Stubb
         baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
 
 
-def test_week_ends_an_hour_before_the_last_full_hour(cloudwatch: tuple[Any, Stubber]) -> None:
-    client, _ = cloudwatch
-    asked: list[dict[str, Any]] = []
+def test_it_asks_for_the_week_that_ends_an_hour_before_the_last_full_hour(cloudwatch: tuple[Any, Stubber]) -> None:
+    client, stubber = cloudwatch
+    end = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    metrics = [
+        {"Namespace": NAMESPACE, "MetricName": name, "Dimensions": [{"Name": "CacheType", "Value": "match"}]}
+        for name in ("CacheHits", "CacheMisses")
+    ]
+    asked = {
+        "StartTime": end - timedelta(days=7),
+        "EndTime": end,
+        "ScanBy": "TimestampDescending",
+        "MetricDataQueries": [
+            {"Id": f"m{index}", "MetricStat": {"Metric": metric, "Period": 3_600, "Stat": "Sum"}}
+            for index, metric in enumerate(metrics)
+        ],
+    }
+    stubber.add_response("get_metric_data", {"MetricDataResults": []}, asked)
 
-    class Paginator:
-        def paginate(self, **request: Any) -> list[dict[str, Any]]:
-            asked.append(request)
-            return []
-
-    client.get_paginator = lambda _: Paginator()
-    baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW)
-
-    assert asked[0]["EndTime"] == datetime(2026, 11, 24, 9, tzinfo=UTC)
-    assert asked[0]["EndTime"] - asked[0]["StartTime"] == timedelta(days=7)
+    assert baseline_function.publish(client, namespace=NAMESPACE, least_lookups={"match": 1}, now=NOW) == {}
 
 
 def test_declared_function_is_this_file_with_what_it_reads(declared: Declared) -> None:

@@ -13,6 +13,7 @@ from infra.windows import DailyWindow, WeeklyWindow
         ("sun:05:00-sun:06:00", "04:00-05:01", True),
         ("sun:05:00-sun:06:00", "05:59-06:59", True),
         ("sun:05:00-sun:06:00", "06:00-07:00", False),
+        ("sun:05:30-sun:06:30", "04:30-05:30", False),
         ("sun:23:30-mon:00:30", "00:00-01:00", True),
         ("sun:23:30-mon:00:30", "23:00-00:00", True),
         ("wed:23:30-thu:01:30", "01:00-02:00", True),
