@@ -97,18 +97,17 @@ def replaced(service: str, operation: str, answer: Any, number: int = 0) -> dict
     return {service: answers}
 
 
+def offered(version: str, family: str) -> dict[str, list[tuple[str, Any]]]:
+    found = {"CacheEngineVersions": [{"EngineVersion": version, "CacheParameterGroupFamily": family}]}
+    return replaced("elasticache", "describe_cache_engine_versions", found)
+
+
 @pytest.mark.parametrize(
     ("check", "answers", "told"),
     [
-        (
-            "engine",
-            replaced(
-                "elasticache",
-                "describe_cache_engine_versions",
-                {"CacheEngineVersions": [{"EngineVersion": "8.2", "CacheParameterGroupFamily": "valkey8"}]},
-            ),
-            "valkey 9.1 is not offered in us-east-1. Offered: 8.2",
-        ),
+        ("engine", offered("8.2", "valkey8"), "valkey 9.1 is not offered in us-east-1. Offered: 8.2"),
+        ("engine", offered("9.10", "valkey9"), "valkey 9.1 is not offered in us-east-1. Offered: 9.10"),
+        ("engine", offered("9.1.2", "valkey8"), "valkey 9.1 is of family valkey8, not valkey9"),
         ("node type", replaced("pricing", "get_products", {"PriceList": []}), "is not offered"),
         (
             "quota of nodes",
@@ -137,6 +136,24 @@ def test_each_check_can_fail(check: str, answers: dict[str, list[tuple[str, Any]
     assert found[check].status is Status.FAILED
     assert told in found[check].detail
     assert {other.status for name, other in found.items() if name != check} == {Status.OK}
+
+
+def test_a_patch_of_the_engine_is_of_its_version() -> None:
+    assert checked(answers=offered("9.1.2", "valkey9"))["engine"].status is Status.OK
+
+
+@pytest.mark.parametrize(("usd", "reckoned"), [("0.0522", False), ("0.0600", True), ("0.0400", True)])
+def test_a_price_that_is_not_the_planned_one_is_told_and_fails_nothing(usd: str, reckoned: bool) -> None:
+    """Of what has no price by the hour, such as a reservation's first payment, none is taken for one."""
+    prices = [("Hrs", usd), ("Hrs", "0.0000"), ("Quantity", "0.0100")]
+    dimensions = {str(n): {"unit": unit, "pricePerUnit": {"USD": price}} for n, (unit, price) in enumerate(prices)}
+    product = {"terms": {"OnDemand": {"a": {"priceDimensions": dimensions}}, "Reserved": {}}}
+
+    found = checked(answers={"pricing": [("get_products", {"PriceList": [json.dumps(product)]})]})["node type"]
+
+    assert found.status is Status.OK
+    assert found.detail.startswith(f"cache.t4g.medium: {usd} USD an hour")
+    assert found.detail.endswith(", reckoned with 0.0520 (cache/nodes.py)") is reckoned
 
 
 def test_what_may_not_be_asked_is_unknown_and_an_error_fails() -> None:
@@ -219,7 +236,10 @@ def test_own_subnets_and_groups_must_belong_together(
         ({"Status": "PENDING_VALIDATION"}, "PENDING_VALIDATION"),
         ({"DomainName": "other.example"}, "not for static.roleferry.example"),
         ({"DomainName": "*.roleferry.example"}, None),
-        ({"NotAfter": datetime.now(UTC) + timedelta(days=3)}, "renew it"),
+        ({"DomainName": "*.example"}, "not for static.roleferry.example; it is for *.example"),
+        ({"DomainName": "a.example", "SubjectAlternativeNames": ["static.roleferry.example"]}, None),
+        ({"NotAfter": datetime.now(UTC) + timedelta(days=29)}, "renew it"),
+        ({"NotAfter": datetime.now(UTC) + timedelta(days=31)}, None),
     ],
 )
 def test_certificate_must_be_issued_for_the_names(certificate: dict[str, Any], told: str | None) -> None:
@@ -245,6 +265,19 @@ def test_a_failed_check_ends_with_3(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "one zone" in capsys.readouterr().out
     assert preflight.main(["--stack", "prod", "--json"]) == 3
     assert json.loads(capsys.readouterr().out) == [{"name": "zones", "status": "FAILED", "detail": "one zone"}]
+
+
+def test_what_is_unknown_is_shown_and_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Check("zones", Status.UNKNOWN, "[AccessDenied]"), Check("engine", Status.OK, "valkey")]
+    monkeypatch.setattr(preflight, "checks", lambda _settings, _clients: found)
+
+    assert preflight.main(["--stack", "prod"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "Stack prod" in shown
+    assert [line.split() for line in shown.splitlines() if "zones" in line] == [["zones", "UNKNOWN", "[AccessDenied]"]]
 
 
 def test_clients_retry_by_themselves() -> None:
