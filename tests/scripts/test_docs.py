@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,8 +53,11 @@ def test_runbook_begins_with_a_look_by_a_command_of_ours(path: Path) -> None:
 
 
 def help_of(name: str, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"scripts.{name}").main(["--help"])
+    """As `python -m` runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(common.ROOT / f"scripts/{name}.py"), run_name="__main__")
     assert ended.value.code == 0
     return capsys.readouterr().out
 

@@ -149,11 +149,16 @@ def test_a_price_that_is_not_the_planned_one_is_told_and_fails_nothing(usd: str,
     dimensions = {str(n): {"unit": unit, "pricePerUnit": {"USD": price}} for n, (unit, price) in enumerate(prices)}
     product = {"terms": {"OnDemand": {"a": {"priceDimensions": dimensions}}, "Reserved": {}}}
 
-    found = checked(answers={"pricing": [("get_products", {"PriceList": [json.dumps(product)]})]})["node type"]
+    wanted = {"instanceType": "cache.t4g.medium", "regionCode": "us-east-1", "cacheEngine": "Valkey"}
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    with stubbed("pricing") as (client, answers):
+        asked = {"ServiceCode": "AmazonElastiCache", "Filters": filters}
+        answers.add_response("get_products", {"PriceList": [json.dumps(product)]}, asked)
+        fine, detail = preflight._node_type(common.stack_settings("prod"), client)
 
-    assert found.status is Status.OK
-    assert found.detail.startswith(f"cache.t4g.medium: {usd} USD an hour")
-    assert found.detail.endswith(", reckoned with 0.0520 (cache/nodes.py)") is reckoned
+    assert fine
+    assert detail.startswith(f"cache.t4g.medium: {usd} USD an hour")
+    assert detail.endswith(", reckoned with 0.0520 (cache/nodes.py)") is reckoned
 
 
 def test_what_may_not_be_asked_is_unknown_and_an_error_fails() -> None:

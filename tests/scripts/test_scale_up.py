@@ -73,7 +73,10 @@ def test_commands_are_the_documented_ones() -> None:
     ],
 )
 def test_exit_code_says_whether_anything_has_to_change(stack: str, load: Load, code: int) -> None:
-    assert scale_up.advise(common.stack_settings(stack), load, LARGE).exit_code == code
+    advice = scale_up.advise(common.stack_settings(stack), load, LARGE)
+
+    assert advice.exit_code == code
+    assert stack != "scale-up" or advice.target is None
 
 
 def measured(
@@ -150,17 +153,36 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "testing")
 
 
-def test_load_is_read_from_the_nodes(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_is_read_from_the_nodes(
+    credentials: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")  # commands stay whole, to be copied
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     with mock_aws():
-        measured("prod", "CPUUtilization", 42.0, host=True)
         measured("prod", "BytesUsedForCache", 5e8)
+        assert scale_up.main(["--stack", "prod"]) == 0
+        calm = capsys.readouterr().out
+        measured("prod", "CPUUtilization", 42.0, host=True)
+        measured("prod", "EngineCPUUtilization", 7.0)
+        measured("prod", "CPUCreditBalance", 300.0, host=True)
 
-        code = scale_up.main(["--stack", "prod", "--json"])
+        assert scale_up.main(["--stack", "prod", "--json"]) == 3
+        printed = json.loads(capsys.readouterr().out)
+        assert scale_up.main(["--stack", "prod"]) == 3
+        shown = capsys.readouterr().out
 
-    printed = json.loads(capsys.readouterr().out)
-    assert code == 3
-    assert printed["load"] == {"cpu": 42.0, "engine_cpu": None, "memory_bytes": 5e8, "credits_left": None}
+    assert printed["load"] == {"cpu": 42.0, "engine_cpu": 7.0, "memory_bytes": 5e8, "credits_left": 300.0}
     assert printed["advice"]["target"] == LARGE.name
+    assert "  CPU in busy hours     –\n" in calm
+    assert calm.endswith("cache.t4g.medium is enough.\n")
+    for line in (
+        "data at most          500 MB, 2,488 MB usable",
+        "CPU in busy hours     42 %",
+        "engine CPU            7 %",
+    ):
+        assert f"  {line}\n" in shown
+    commands = "\n  ".join(printed["advice"]["commands"])
+    assert shown.endswith(f"cache.m6g.large is needed, and the data fits:\n  {commands}\n")
 
 
 def test_stack_without_metrics_is_told(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,3 +232,21 @@ def test_verification_tells_what_is_not_done(group: dict[str, Any], told: list[s
 
     assert len(problems) == len(told)
     assert all(part in problem for part, problem in zip(told, problems, strict=True))
+
+
+def test_verification_ends_with_0_once_all_is_done(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with mock_aws():
+        elasticache = boto3.client("elasticache", region_name="us-east-1")
+        elasticache.create_replication_group(
+            ReplicationGroupId="roleferry-prod-cache",
+            ReplicationGroupDescription="x",
+            CacheNodeType=MEDIUM.name,
+            ReplicasPerNodeGroup=1,
+        )
+        assert scale_up.main(["--stack", "prod", "--verify"]) == 0
+        assert capsys.readouterr().out == "roleferry-prod-cache has nodes of cache.t4g.medium, and is available.\n"
+        elasticache.modify_replication_group(ReplicationGroupId="roleferry-prod-cache", CacheNodeType=LARGE.name)
+        assert scale_up.main(["--stack", "prod", "--verify", "--json"]) == 3
+
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verified"], len(printed["problems"])) == (False, 1)
