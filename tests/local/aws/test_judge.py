@@ -30,6 +30,10 @@ def test_every_type_of_the_table_is_known_and_no_other() -> None:
     assert KINDS.keys() == TRANSLATIONS.keys()
 
 
+def query(id_: str, *, returned: bool = True) -> dict[str, Any]:
+    return {"id": id_, "expression": "1", "returnData": returned}
+
+
 @pytest.mark.parametrize(
     ("type_", "changes", "told"),
     [
@@ -37,6 +41,26 @@ def test_every_type_of_the_table_is_known_and_no_other() -> None:
         ("ReplicationGroup", {"transitEncryptionMode": "requird"}, "transitEncryptionMode is 'requird': allowed are"),
         ("ReplicationGroup", {"numCacheClusters": 1}, "numCacheClusters is 1: automaticFailoverEnabled needs a node"),
         ("ReplicationGroup", {"numNodeGroups": 2}, "numCacheClusters is 2: with numNodeGroups set"),
+        ("ReplicationGroup", {"numCacheClusters": 7}, "numCacheClusters is 7: 1 to 6 nodes are allowed"),
+        ("ReplicationGroup", {"numNodeGroups": 501}, "numNodeGroups is 501: 1 to 500 shards are allowed"),
+        ("ReplicationGroup", {"numNodeGroups": 0}, "numNodeGroups is 0: 1 to 500 shards are allowed"),
+        ("ReplicationGroup", {"numNodeGroups": 2, "replicasPerNodeGroup": 6}, "0 to 5 replicas are allowed"),
+        (
+            "ReplicationGroup",
+            {"numNodeGroups": 2, "automaticFailoverEnabled": False},
+            "automaticFailoverEnabled is False: it must be true with numNodeGroups",
+        ),
+        ("ReplicationGroup", {"automaticFailoverEnabled": False}, "multiAzEnabled is True: it needs automaticFailover"),
+        (
+            "ReplicationGroup",
+            {"transitEncryptionEnabled": False},
+            "userGroupIds is ['roleferry-prod-users']: users need",
+        ),
+        ("ReplicationGroup", {"transitEncryptionEnabled": False}, "transitEncryptionMode is 'required': it needs"),
+        ("ReplicationGroup", {"userGroupIds": ["a", "b"]}, "userGroupIds is ['a', 'b']: one user group is allowed"),
+        ("ReplicationGroup", {"engine": "redis"}, "engine is 'redis': valkey is the engine that runs here"),
+        ("ReplicationGroup", {"engineVersion": "6.2"}, "engineVersion is '6.2': ElastiCache has 7.2, 8.0"),
+        ("ReplicationGroup", {"snapshotWindow": "5:30"}, "snapshotWindow is '5:30': it must look like 03:00-04:00"),
         ("ReplicationGroup", {"snapshotWindow": "05:30-06:30"}, "maintenanceWindow is 'sun:05:00-sun:06:00': it over"),
         ("ReplicationGroup", {"replicationGroupId": "x" * 41}, "up to 40 characters"),
         ("ReplicationGroup", {"durability": "on"}, "durability is 'on': property 'durability' has no translation"),
@@ -49,6 +73,10 @@ def test_every_type_of_the_table_is_known_and_no_other() -> None:
         ("ParameterGroup", {"family": "redis7"}, "family is 'redis7': known are valkey7, valkey8, valkey9"),
         ("User", {"userName": "other"}, "userName is 'other': it must be the userId"),
         ("User", {"accessString": "~* +@all"}, "it must start with on or off"),
+        ("User", {"authenticationMode": {"type": "ldap"}}, "type must be iam, password or no-password-required"),
+        ("MetricAlarm", {"metricQueries": [query("A")]}, "id 'A' must start with a small letter"),
+        ("MetricAlarm", {"metricQueries": [query("a"), query("b")]}, "exactly one has returnData true"),
+        ("MetricAlarm", {"metricQueries": [query(f"q{n}", returned=n == 0) for n in range(21)]}, "at most 20 are"),
         ("MetricAlarm", {"comparisonOperator": "LessThan"}, "comparisonOperator is 'LessThan': allowed are"),
         ("MetricAlarm", {"datapointsToAlarm": 99}, "datapointsToAlarm is 99: at most evaluationPeriods"),
         ("aws:cloudwatch/dashboard:Dashboard", {"dashboardBody": "{"}, "it is no JSON"),
@@ -65,6 +93,25 @@ def test_a_wrong_value_is_told(type_: str, changes: dict[str, Any], told: str, s
     reasons = [failure.reason for failure in judge.failures(resource.type, resource.inputs | changes)]
 
     assert any(told in reason for reason in reasons), reasons
+
+
+def test_ports_must_be_in_order_and_there() -> None:
+    type_ = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+    rule = {
+        "securityGroupId": "sg-0123456789abcdef0",
+        "referencedSecurityGroupId": "sg-0123456789abcdef1",
+        "ipProtocol": "tcp",
+        "description": "The application",
+        "tags": {"Owner": "devops"},
+    }
+
+    for low, high, told in (
+        (0, 65_535, []),
+        (6_379, 6_379, []),
+        (6_380, 6_379, ["toPort is 6379: 0 <= fromPort, 6380, <= toPort <= 65535 must hold."]),
+        (0, 65_536, ["toPort is 65536: 0 <= fromPort, 0, <= toPort <= 65535 must hold."]),
+    ):
+        assert [f.reason for f in judge.failures(type_, rule | {"fromPort": low, "toPort": high})] == told
 
 
 def test_what_is_not_known_yet_is_not_judged(stacks: dict[str, Declared]) -> None:
