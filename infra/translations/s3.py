@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from infra.translations.base import Call, Translation, pascal, tag_list
@@ -67,9 +66,7 @@ TRANSLATIONS: Final[dict[str, Translation]] = {
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _put(
         "PutBucketOwnershipControls", lambda inputs: {"OwnershipControls": {"Rules": [pascal(inputs["rule"])]}}
     ),
-    "aws:s3/bucketPolicy:BucketPolicy": _put(
-        "PutBucketPolicy", lambda inputs: {"Policy": json.dumps(json.loads(inputs["policy"]))}
-    ),
+    "aws:s3/bucketPolicy:BucketPolicy": _put("PutBucketPolicy", lambda inputs: {"Policy": inputs["policy"]}),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _put(
         "PutPublicAccessBlock",
         lambda inputs: {

@@ -166,6 +166,7 @@ def test_rule_with_an_unknown_alarm_is_refused() -> None:
         ("00XXXX000", "000XX0000", []),  # it comes in time; the alarm ends within the extension
         ("00XXXXXXX", "000XX0000", [8]),  # still rings when the extension of three minutes ends
         ("0XXXXXXXX", "XX0000000", [5]),
+        ("XXXXXXXXX", "000000000", [2]),  # nothing came before
         ("000000XXX", "XXXXXXXXX", []),
     ],
 )

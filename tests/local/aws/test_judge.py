@@ -79,6 +79,12 @@ def query(id_: str, *, returned: bool = True) -> dict[str, Any]:
         ("MetricAlarm", {"comparisonOperator": "LessThan"}, "comparisonOperator is 'LessThan': allowed are"),
         ("MetricAlarm", {"datapointsToAlarm": 99}, "datapointsToAlarm is 99: at most evaluationPeriods"),
         ("aws:cloudwatch/dashboard:Dashboard", {"dashboardBody": "{"}, "it is no JSON"),
+        ("aws:cloudwatch/dashboard:Dashboard", {"dashboardBody": "[]"}, "it must be a JSON object"),
+        ("aws:iam/role:Role", {"assumeRolePolicy": "{"}, "assumeRolePolicy is '{': it is no JSON"),
+        *(
+            (type_, {"policy": "{"}, "policy is '{': it is no JSON")
+            for type_ in ("aws:iam/policy:Policy", "RolePolicy", "aws:kms/key:Key", "BucketPolicy", "TopicPolicy")
+        ),
         ("Bucket", {"bucket": "Upper"}, "3 to 63 small letters"),
         ("BucketPublicAccessBlock", {"blockPublicAcls": "maybe"}, "blockPublicAcls is 'maybe': Invalid type"),
         ("Function", {"runtime": "python4"}, "runtime is 'python4': allowed are"),
