@@ -258,6 +258,15 @@ def test_options_of_the_url_are_taken_or_refused(primary: Valkey, capsys: pytest
     assert "'ssl_ca'" in capsys.readouterr().err
 
 
+def test_a_sign_in_that_is_refused_is_told(primary: Valkey, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cache_report.main(["--url", f"redis://nobody:do-not-show@{HOST}:{primary.port}"]) == 1
+
+    told = capsys.readouterr().err
+    assert told.startswith("cache_report: the cache refused the sign-in: ")
+    assert "AWS" not in told
+    assert "do-not-show" not in told
+
+
 def test_empty_server_has_a_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with Valkey() as empty:
         monkeypatch.setenv("CACHE_URL", empty.url)
