@@ -21,7 +21,6 @@ from cache.replies import TROUBLE, ClosedError, NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from cache.breaker import Breaker
     from cache.commands import Command, Reply, Unavailable
@@ -73,12 +72,10 @@ class Deadline:
         self._start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: Any) -> None:
         self._timer.cancel()
         try:
-            await self._timeout.__aexit__(kind, error, trace)
+            await self._timeout.__aexit__(*error)
         except TimeoutError:
             raise TimeoutError("no reply in time") from None  # asyncio's own has no words for the log
 

@@ -15,15 +15,12 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import redis
 
 from cache.aio import AsyncCacheService
 from cache.service import CacheService
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class MovableClock:
@@ -62,9 +59,7 @@ class TestServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         self._port_holder.close()
 

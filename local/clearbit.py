@@ -15,13 +15,10 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from local.valkey import HOST
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _PATH: Final = "/v2/companies/find"
 _SECTORS: Final = ("Software", "Logistics", "Health Care", "Banking", "Energy", "Education")
@@ -61,9 +58,7 @@ class ClearbitServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()

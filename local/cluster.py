@@ -20,7 +20,6 @@ from local.valkey import HOST, Valkey, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 SLOTS: Final = 16384
 # A node that was alone at first waits this long, 500 ms at least, before it serves. Joining takes two seconds: so long
@@ -88,9 +87,7 @@ class ValkeyCluster:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property

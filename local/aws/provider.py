@@ -22,7 +22,6 @@ from local.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from google.protobuf.struct_pb2 import Struct
 
@@ -202,7 +201,5 @@ class ProviderServer:
         self._server.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.stop(grace=None).wait()
