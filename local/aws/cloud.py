@@ -28,6 +28,7 @@ from moto.server import ThreadedMotoServer
 
 from infra.translations import limits
 from local.errors import LocalError
+from local.valkey import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from infra.translations.base import Call
 
 ACCOUNT: Final = DEFAULT_ACCOUNT_ID
-HOST: Final = "127.0.0.1"
 # Whoever calls moto needs some key; it is none of anybody's.
 CREDENTIALS: Final = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 

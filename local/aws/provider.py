@@ -19,6 +19,7 @@ from infra.translations.base import UntranslatedError
 from local.aws import functions, wire
 from local.aws.resources import UnknownTypeError
 from local.errors import LocalError
+from local.valkey import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from local.aws.kinds import Record
     from local.aws.resources import Resources
 
-HOST: Final = "127.0.0.1"
 # The engine's default is a resource per core at a time; more wait in line.
 _THREADS: Final = 32
 # Archives and policies; the engine's own limit.

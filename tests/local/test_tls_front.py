@@ -281,7 +281,7 @@ def test_its_keys_are_its_owner_s_and_the_authority_can_be_kept(tmp_path: Path) 
     for _ in range(2):
         with TlsFront({port: 1}, folder=tmp_path) as front:
             files = [*tmp_path.iterdir(), *front._folder.iterdir()]
-            assert {path.name for path in files if path.stat().st_mode & 0o077} <= {"control", "log"}
+            assert {path.name for path in files if path.stat().st_mode & 0o077} <= {"control"}
             assert front._folder.stat().st_mode & 0o077 == 0
             authority = front.ca_file.read_bytes()
         assert not front._folder.exists()

@@ -175,7 +175,7 @@ _KILLED_WHILE_IT_STARTS = """
 import os, signal
 from local import valkey
 
-def kill(self):
+def kill(self, _process):
     print(*self._clock.files, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
