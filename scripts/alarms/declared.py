@@ -29,7 +29,7 @@ _NOT_EVALUATED: Final = (
 
 @dataclass(frozen=True)
 class MetricAlarm:
-    """One alarm. `expression` is over the ids of `metrics`; `pages` is whether somebody is told."""
+    """One alarm. `expression` is over the ids of `metrics`."""
 
     name: str
     text: str
@@ -40,7 +40,6 @@ class MetricAlarm:
     datapoints: int
     periods: int
     missing: str
-    pages: bool
 
     @property
     def period_s(self) -> int:
@@ -56,10 +55,6 @@ class CompositeAlarm:
     name: str
     text: str
     rule: str
-    pages: bool
-    suppressor: str | None
-    wait_s: int
-    extension_s: int
 
     @property
     def runbook(self) -> str:
@@ -110,7 +105,6 @@ def _metric_alarm(inputs: Mapping[str, Any]) -> MetricAlarm:
         datapoints=inputs.get("datapointsToAlarm", inputs["evaluationPeriods"]),
         periods=inputs["evaluationPeriods"],
         missing=missing,
-        pages=bool(inputs.get("alarmActions")),
     )
 
 
@@ -120,13 +114,7 @@ def _statistic(metric: Mapping[str, Any]) -> Statistic:
 
 
 def _composite(inputs: Mapping[str, Any]) -> CompositeAlarm:
-    suppressor = inputs.get("actionsSuppressor") or {}
-    return CompositeAlarm(
-        name=inputs["alarmName"],
-        text=inputs["alarmDescription"],
-        rule=inputs["alarmRule"],
-        pages=bool(inputs.get("alarmActions")),
-        suppressor=suppressor.get("alarm"),
-        wait_s=suppressor.get("waitPeriod", 0),
-        extension_s=suppressor.get("extensionPeriod", 0),
-    )
+    name = inputs["alarmName"]
+    if inputs.get("actionsSuppressor") is not None:
+        raise EvaluationError(f"{name}: actionsSuppressor of a composite alarm is not evaluated here.")
+    return CompositeAlarm(name=name, text=inputs["alarmDescription"], rule=inputs["alarmRule"])

@@ -89,10 +89,6 @@ def over_periods(samples: Series, statistic: Statistic) -> Series:
     return np.where(counts > 0, result, np.nan)
 
 
-def constant(value: float, minutes: int) -> Series:
-    return np.full(minutes, float(value))
-
-
 def missing(minutes: int) -> Series:
     return np.full(minutes, np.nan)
 
