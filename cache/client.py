@@ -178,7 +178,7 @@ class Parts:
         tracked = partial(connection_class, **{**target.options, "protocol": 3})
         if target.seeds:
             self.pending = Pending(self.clock, self._pending_changed, self._primary_may_have_changed, part_of=slot_of)
-            shards = self._shards = Shards(target.seeds, self.pending, new_breaker=Breaker, remap=target.remap)
+            shards = self._shards = Shards(target.seeds, self.pending, remap=target.remap)
             self.link = ClusterLink(
                 connection_class, target.options, shards=self._shards, max_connections=self.max_connections
             )

@@ -38,13 +38,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, Type
 from redis.exceptions import AskError, MovedError
 
 from cache import commands, slots
+from cache.breaker import Breaker
 from cache.commands import Unavailable
 from cache.gate import Gate, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
-    from cache.breaker import Breaker
     from cache.commands import Command, Reply
     from cache.gate import Sending
     from cache.pending import Pending
@@ -86,15 +86,11 @@ class Shards:
         seeds: Iterable[Address],
         pending: Pending,
         *,
-        new_breaker: Callable[[], Breaker],
         remap: Callable[[Address], Address] | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seeds = tuple(seeds)
         self.pending = pending
-        self._new_breaker = new_breaker
         self._remap = remap or (lambda address: address)
-        self._monotonic = monotonic
         self._primaries: list[Address | None] = [None] * slots.SLOTS
         self._breakers: dict[Address, Breaker] = {}
         self.nodes: frozenset[Address] = frozenset()
@@ -117,7 +113,7 @@ class Shards:
 
     def breaker(self, address: Address) -> Breaker:
         with self._lock:
-            return self._breakers.setdefault(address, self._new_breaker())
+            return self._breakers.setdefault(address, Breaker())
 
     def gate(self, address: Address, on_failure: Callable[[], None]) -> Gate:
         """A gate for the connections of one link to this node."""
@@ -165,7 +161,7 @@ class Shards:
         if not self._is_suspect:
             return None
         with self._lock:
-            now = self._monotonic()
+            now = time.monotonic()
             if not self._is_suspect or now - self._refreshed_at < REFRESH_EVERY_S:
                 return None
             self._is_suspect, self._refreshed_at = False, now

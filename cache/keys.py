@@ -46,13 +46,13 @@ def warm_stamp(user_id: int) -> str:
     return f"match:{checked('user_id', user_id)}:warm"
 
 
-def check_ids(name: str, identifiers: list[int]) -> None:
+def check_job_ids(identifiers: list[int]) -> None:
     """Raises InvalidKeyError for the first that is no id, and for too many. At once, because a list has a hundred."""
     if len(identifiers) > MAX_JOBS_PER_CALL:
-        raise InvalidKeyError(f"{len(identifiers)} {name}s in one call; at most {MAX_JOBS_PER_CALL}. Split the list.")
+        raise InvalidKeyError(f"{len(identifiers)} job_ids in one call; at most {MAX_JOBS_PER_CALL}. Split the list.")
     if identifiers and (set(map(type, identifiers)) != {int} or min(identifiers) < 0 or max(identifiers) > MAX_ID):
         for identifier in identifiers:
-            checked(name, identifier)
+            checked("job_id", identifier)
 
 
 def score_field(job_id: int) -> bytes:

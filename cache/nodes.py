@@ -9,10 +9,6 @@ from typing import Final
 # https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/redis-memory-management.html (read 2026-11).
 RESERVED_MEMORY_PERCENT: Final = 25
 
-MEMORY_SOURCE: Final = (
-    "maxmemory by node type, https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Redis.html, "
-    "read 2026-11"
-)
 PRICE_SOURCE: Final = "AWS Price List, us-east-1, on demand, Valkey, read 2026-10-02"
 
 
@@ -36,6 +32,7 @@ class NodeType:
         return self.maxmemory_bytes * (100 - reserved_percent) // 100
 
 
+# `maxmemory` as in https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Redis.html (read 2026-11).
 NODE_TYPES: Final = {
     node.name: node
     for node in (

@@ -26,7 +26,7 @@ from loadtest.server import Server
 from loadtest.traffic import Action, Behaviour, CacheCall, Call, Operation, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from cache import Catalog
     from loadtest.scenarios import Scenario
@@ -85,19 +85,14 @@ class Live:
         self.started = time.time()
         self.ended: float | None = None
 
-    def write_stationary_start(self, members: Iterable[int] | None = None) -> None:
-        """Writes the stationary state with the TTLs that are left, through the library; oldest first.
-
-        `members` are the people whose entries to write (default: everybody's); companies go with everybody.
-        """
+    def write_stationary_start(self) -> None:
+        """Writes the stationary state with the TTLs that are left, through the library; oldest first."""
         start_s = time.time() % DAY_S
         past = stationary.history(self.scenario, self.people, self.behaviour.rhythm, self.seed, start_s)
-        chosen = None if members is None else set(members)
         for user, age in past.last_login_age_s.items():
             self.platform.last_login[user] = time.time() - age
         for write in past.writes:
-            if chosen is None or (write.what != "company" and write.subject in chosen):
-                self._write(write)
+            self._write(write)
 
     def perform(self, operation: Operation) -> None:
         """Carries out one operation of a person or of the platform."""

@@ -32,23 +32,11 @@ def renewed_life(renewals: float | Floats, ttl: float) -> Floats:
     return np.where(nu > 0, np.expm1(np.minimum(nu * ttl, 500)) / np.where(nu > 0, nu, 1), ttl)
 
 
-def fixed_ttl(lookups: float | Floats, ttl: float, removals: float | Floats = 0) -> Floats:
-    """h = lambda P / (1 + lambda P); P is the TTL, or the shorter life where something invalidates."""
-    rate = np.asarray(lookups, dtype=np.float64)
-    fills = rate * life(removals, ttl)
-    return fills / (1 + fills)
-
-
 def sliding_ttl(lookups: float | Floats, ttl: float) -> Floats:
     """h = 1 - e^(-lambda T): a hit is a gap shorter than the TTL."""
     rate = np.asarray(lookups, dtype=np.float64)
     # What nobody looks up is not there, however long the TTL; 0 times infinity is no number.
     return -np.expm1(-np.multiply(rate, ttl, where=rate > 0, out=np.zeros_like(rate)))
-
-
-def bursts(sessions: float | Floats, lookups_in_session: float, ttl: float) -> Floats:
-    """Lookups in sessions that are short beside the TTL: one miss in 1 + s T sessions, so h = 1 - 1 / (b (1 + s T))."""
-    return 1 - 1 / (lookups_in_session * (1 + np.asarray(sessions, dtype=np.float64) * ttl))
 
 
 def over_keys(lookups: Floats, hit_rates: Floats) -> float:

@@ -175,11 +175,11 @@ def planned_jobs(users: int) -> int:
     return users
 
 
-def full_at(catalog: Catalog, node_type: str, layout: str, allocator: str = "jemalloc") -> int:
-    """The most users whose planned data the node type can use memory for."""
+def full_at(catalog: Catalog, node_type: str, layout: str) -> int:
+    """The most users whose planned data the node type can use memory for, by its engine's allocator."""
     usable = NODE_TYPES[node_type].usable_bytes
     low, high = 1_000, 1_000_000_000
     while high - low > max(1, low // 1_000):
         middle = (low + high) // 2
-        low, high = (middle, high) if project(catalog, middle, layout, allocator).total <= usable else (low, middle)
+        low, high = (middle, high) if project(catalog, middle, layout, "jemalloc").total <= usable else (low, middle)
     return low

@@ -42,16 +42,15 @@ class ClearbitServer:
     `requests` counts them by domain, `connections` those that were made.
     """
 
-    def __init__(self, *, port: int = 0, latency_s: float = 0.0) -> None:
+    def __init__(self, *, latency_s: float = 0.0) -> None:
         """`latency_s` is added to every answer; the real API takes 0.1 to 1 s."""
-        self._port = port
         self.latency_s = latency_s
 
     def __enter__(self) -> Self:
         self.requests: Counter[str] = Counter()
         self.connections = 0
         self._next: deque[Behaviour] = deque()
-        self._http = ThreadingHTTPServer((HOST, self._port), _Handler)
+        self._http = ThreadingHTTPServer((HOST, 0), _Handler)
         self._http.daemon_threads = True
         self._http.stand_in = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -53,9 +53,9 @@ class LocalCache:
 
 
 @contextlib.contextmanager
-def local_cache(access: IamAccess | None = ACCESS) -> Iterator[LocalCache]:
+def local_cache() -> Iterator[LocalCache]:
     port = free_port()
-    with Valkey() as server, TlsFront({port: server.port}, access) as front:
+    with Valkey() as server, TlsFront({port: server.port}, ACCESS) as front:
         with redis.Redis.from_url(server.url) as client:
             for user in (USER, "roleferry-prod-app"):
                 rules = (*acl_rules(), "+ping", "+acl|whoami")

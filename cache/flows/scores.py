@@ -313,5 +313,5 @@ def asked_for(computed: Mapping[int, Mapping[str, Json]], job_ids: Sequence[int]
 def ids(values: Iterable[int]) -> list[int]:
     """Distinct job ids in their order. Raises InvalidKeyError for what is no id, and for more than 2,000."""
     identifiers = list(values)
-    keys.check_ids("job_id", identifiers)  # before equals fall together: True is 1
+    keys.check_job_ids(identifiers)  # before equals fall together: True is 1
     return list(dict.fromkeys(identifiers))

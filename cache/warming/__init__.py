@@ -164,7 +164,7 @@ class Warmer:
 
     def begin(self, job_ids: Sequence[int], counts: WarmingCounts) -> Flow[Target | None]:
         """The first step of a run; None if the server did not answer. Raises InvalidKeyError for over 2,000 jobs."""
-        keys.check_ids("job_id", list(job_ids))
+        keys.check_job_ids(list(job_ids))
         jobs = self._flows.layout.jobs
         names = jobs.fields(keys.score_fields(job_ids))
         if self._dry_run:

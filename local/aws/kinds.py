@@ -55,8 +55,8 @@ def _elasticache(kind: str, name: str) -> dict[str, str]:
     return {"arn": f"arn:aws:elasticache:{{region}}:{{account}}:{kind}:{{{name}}}"}
 
 
-def _list_tags(service: str, parameter: str, resource: str = "{arn}", operation: str = "TagResource") -> Call:
-    return Call(service, operation, {parameter: resource, "Tags": "{tag_list}"})
+def _list_tags(service: str, parameter: str, operation: str = "TagResource") -> Call:
+    return Call(service, operation, {parameter: "{arn}", "Tags": "{tag_list}"})
 
 
 _ELASTICACHE_TAGS: Final = _list_tags("elasticache", "ResourceName", operation="AddTagsToResource")

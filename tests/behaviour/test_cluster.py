@@ -15,7 +15,6 @@ import redis.asyncio
 
 import cache
 from cache import commands, keys, slots
-from cache.breaker import Breaker
 from cache.cluster import Shards
 from cache.cluster_link import ClusterLink
 from cache.pending import Pending
@@ -266,7 +265,7 @@ def test_what_must_follow_on_another_shard_is_a_step_of_its_own(service: Any, mo
 
 
 def test_a_node_that_two_threads_find_gone_breaks_no_page(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = Shards([("seed", 1)], Pending(cache.SystemClock()), new_breaker=Breaker)
+    shards = Shards([("seed", 1)], Pending(cache.SystemClock()))
     link = ClusterLink(redis.Connection, {}, shards=shards, max_connections=1)
     link._node(("gone", 1))
     find_gone, both_have_found = shards.gone, threading.Barrier(2)
@@ -285,7 +284,7 @@ def test_a_node_that_two_threads_find_gone_breaks_no_page(threads: Threads, monk
 
 def test_what_is_pending_for_one_node_keeps_no_other_from_being_connected_again() -> None:
     pending = Pending(cache.SystemClock(), part_of=slots.slot_of)
-    shards = Shards([("seed", 1)], pending, new_breaker=Breaker)
+    shards = Shards([("seed", 1)], pending)
     deletion = commands.delete("ijp:1")
     slot = slots.slot_of(deletion)
     shards.learn([[0, slot, [b"one", 1]], [slot + 1, slots.SLOTS - 1, [b"other", 1]]], asked=("seed", 1))
@@ -297,7 +296,7 @@ def test_what_is_pending_for_one_node_keeps_no_other_from_being_connected_again(
 
 
 def test_a_node_that_one_thread_is_led_to_is_not_lost_to_another_one(threads: Threads) -> None:
-    shards = Shards([("seed", 1)], Pending(cache.SystemClock()), new_breaker=Breaker)
+    shards = Shards([("seed", 1)], Pending(cache.SystemClock()))
     second_is_there = threading.Event()
 
     def lead_to_second() -> None:

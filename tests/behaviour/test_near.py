@@ -20,7 +20,6 @@ from redis.exceptions import AskError, MovedError
 import cache
 from cache import SystemClock, codec, commands, keys
 from cache.access import acl_rules
-from cache.breaker import Breaker
 from cache.cluster import Shards
 from cache.gate import Operation
 from cache.link import DEADLINE_S
@@ -634,7 +633,7 @@ def test_a_cluster_that_changes_is_followed_and_trusted_as_a_whole(
 
 
 def test_a_node_that_a_redirection_names_is_listened_to_before_it_is_asked() -> None:
-    shards = Shards([("127.0.0.1", 7000)], Pending(SystemClock(), part_of=slot_of), new_breaker=Breaker)
+    shards = Shards([("127.0.0.1", 7000)], Pending(SystemClock(), part_of=slot_of))
 
     for number, error in enumerate((AskError("5 127.0.0.1:7001"), MovedError("5 127.0.0.1:7002"))):
         shards.redirected(error, by=("127.0.0.1", 7000))
