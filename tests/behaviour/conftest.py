@@ -42,6 +42,13 @@ def shared_cluster() -> Iterator[ValkeyCluster]:
         yield cluster
 
 
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    """A server of the test's own."""
+    with Valkey() as own:
+        yield own
+
+
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> str:
     return str(request.param)

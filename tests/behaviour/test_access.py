@@ -12,9 +12,8 @@ from cache.access import COMMANDS, acl_rules
 from cache.slots import slot_of
 from cache.warming import Warmer
 from tests.behaviour.services import LAYOUTS, make_service
-from tests.behaviour.test_leases import calls
-from tests.behaviour.test_trouble import until
 from tests.cache.records import scores
+from tests.servers import calls, until
 
 if TYPE_CHECKING:
     import redis

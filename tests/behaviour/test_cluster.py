@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from cache.cluster_link import ClusterLink
 from cache.pending import Pending
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from local.cluster import Node
     from tests.behaviour.services import Threads
 
+PLACE = "cluster"
 USER, JOB = 1234, 5678
-
-
-@pytest.fixture
-def place() -> str:
-    return "cluster"
 
 
 @pytest.fixture
@@ -65,13 +61,6 @@ def company_of(cluster: ValkeyCluster, node: Node, *, beyond: int = 0) -> int:
 
 def never() -> Any:
     raise AssertionError("computed although the value is cached")
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come to pass"
-        time.sleep(0.01)
 
 
 def test_a_frozen_shard_holds_up_nobody_who_asks_another(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cache.testing import MovableClock
-from tests.behaviour.test_trouble import until
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

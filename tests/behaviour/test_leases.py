@@ -17,7 +17,7 @@ import cache
 from cache.flows import LEASE_MS
 from cache.testing import MovableClock
 from tests.behaviour.services import SlowCompute
-from tests.behaviour.test_trouble import until
+from tests.servers import calls, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -468,8 +468,3 @@ def test_an_event_loop_that_computes_without_awaiting_keeps_its_lease(
 
 async def _awaited(call: Awaitable[Any]) -> None:
     await call
-
-
-def calls(raw: redis.Redis, command: str) -> int:
-    """How often the server was sent this command."""
-    return int(raw.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))

@@ -19,27 +19,20 @@ from cache.commands import Send, Unavailable
 from cache.gate import Operation
 from cache.link import DEADLINE_S
 from cache.pool import CONNECT_AT_ONCE
-from local.valkey import Valkey
 from tests import patient
 from tests.behaviour.proxy import Proxy
-from tests.behaviour.test_leases import calls
 from tests.behaviour.test_shared_reads import inside
-from tests.behaviour.test_trouble import pid, until
+from tests.servers import calls, pid, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from local.valkey import Valkey
     from tests.behaviour.services import Started, Threads
 
 LAYOUT, PLACE = "hash", "standalone"
 COMPANY = 101
 KEY = f"company:{COMPANY}:enrichment"
-
-
-@pytest.fixture
-def server() -> Iterator[Valkey]:
-    with Valkey() as own:
-        yield own
 
 
 class LateCredentials(redis.CredentialProvider):

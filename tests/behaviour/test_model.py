@@ -17,7 +17,8 @@ from local.faketime import faketime_library
 from local.valkey import Valkey
 from tests.behaviour.model import Model, OriginError, StaleReadError, TwoComputesError, one_server, restart
 from tests.behaviour.services import make_service
-from tests.behaviour.test_trouble import PATIENT, until
+from tests.behaviour.test_trouble import PATIENT
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,10 @@ from cache.tracking import Wire
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey
 from tests.behaviour.proxy import Proxy
+from tests.servers import pid, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 USER, OTHER_USER, JOB, OTHER_JOB, COMPANY = 1234, 77, 5678, 5679, 101
 NEAR = ("match", "company", "ijp")
@@ -55,12 +55,6 @@ def long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def near(connect: Callable[..., Any]) -> Any:
     return connect(near=NEAR)
-
-
-@pytest.fixture
-def server() -> Iterator[Valkey]:
-    with Valkey() as own:
-        yield own
 
 
 def score(service: Any) -> Any:
@@ -131,13 +125,6 @@ def nodes(raw: Any) -> list[redis.Redis]:
 def tracking_clients(raw: Any) -> list[tuple[redis.Redis, str]]:
     """(node, id of the connection) of each that is told of changes."""
     return [(node, client["id"]) for node in nodes(raw) for client in node.client_list() if "B" in client["flags"]]
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come to pass"
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("read", READS)
@@ -668,8 +655,3 @@ class frozen:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_: object) -> None:
         os.kill(self._pid, signal.SIGCONT)
-
-
-def pid(server: Valkey) -> int:
-    with redis.Redis(port=server.port) as client:
-        return int(client.info("server")["process_id"])

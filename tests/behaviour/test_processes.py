@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cache
-from tests.behaviour.test_trouble import until
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from cache import CATALOG, codec
 from cache.layouts import MAX_SCORES_PER_USER
 from cache.testing import MovableClock
 from tests.behaviour.services import SlowCompute
-from tests.behaviour.test_trouble import until
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

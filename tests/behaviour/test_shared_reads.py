@@ -12,7 +12,7 @@ import pytest
 from cache.async_link import PerLoop
 from tests.behaviour.proxy import Proxy
 from tests.behaviour.services import Awaited
-from tests.behaviour.test_trouble import until
+from tests.servers import calls, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,10 +45,6 @@ def read(service: Any, threads: Threads) -> Started:
     return threads.start(service.get_company_enrichment, COMPANY, lambda: "computed")
 
 
-def reads(raw: redis.Redis) -> int:
-    return int(raw.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
-
-
 def inside(service: Any) -> Any:
     return service._service if isinstance(service, Awaited) else service
 
@@ -65,9 +61,9 @@ def queueing(service: Any) -> int:
 
 def read_on_its_way(service: Any, threads: Threads, raw: redis.Redis) -> Started:
     """The server has answered, but the answer does not arrive before `proxy.may_reply` is set."""
-    before = reads(raw)
+    before = calls(raw, "get")
     caller = read(service, threads)
-    until(lambda: reads(raw) > before)
+    until(lambda: calls(raw, "get") > before)
     return caller
 
 
@@ -81,7 +77,7 @@ def test_a_crowd_s_reads_are_few(service: Any, threads: Threads, proxy: Proxy, r
     proxy.may_reply.set()
 
     assert {caller.result() for caller in [first, *crowd]} == {"old"}
-    assert reads(raw) <= 3
+    assert calls(raw, "get") <= 3
     assert service.stats.counts("company").hits == CALLERS + 1
     info = raw.info("stats")
     counted = service.stats.data_reads + service.stats.bookkeeping_reads - counted_before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from cache.link import DEADLINE_S
 from local.valkey import Valkey
 from tests import patient
 from tests.behaviour.proxy import Proxy
+from tests.servers import is_up, pid, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,20 +38,9 @@ def deadline_s() -> float:
 
 
 @pytest.fixture
-def server() -> Iterator[Valkey]:
-    with Valkey() as own:
-        yield own
-
-
-@pytest.fixture
 def proxy(raw: redis.Redis, shared_server: Valkey) -> Iterator[Proxy]:
     with Proxy(shared_server.port) as proxy:
         yield proxy
-
-
-def pid(server: Valkey) -> int:
-    with redis.Redis(port=server.port) as client:
-        return int(client.info("server")["process_id"])
 
 
 # What the library promises is measured by `python -m benchmarks outage`. Here a busy machine must not matter: this
@@ -292,11 +281,6 @@ def test_a_server_restarted_in_the_middle_of_a_compute_takes_no_late_write(conne
         assert service.get_match_score(USER, JOB) is None
 
 
-def is_up(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @PATIENT
 def test_an_idle_connection_is_used_again_unless_the_server_closed_it(
     connect: Callable[..., Any], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
@@ -333,10 +317,3 @@ def test_no_connection_is_used_again_after_a_failure(
 
     assert service.stats.counts("session").misses["unavailable"] == 1
     assert proxy.accepted > connections
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come to pass"
-        time.sleep(0.01)

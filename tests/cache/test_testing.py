@@ -10,7 +10,7 @@ import pytest
 
 from cache.testing import TestServer, async_off, off
 from tests.behaviour.services import Threads
-from tests.behaviour.test_trouble import until
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

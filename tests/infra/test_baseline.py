@@ -4,14 +4,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 
 from infra import baseline_function
+from tests.aws import stubbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from botocore.stub import Stubber
 
     from tests.infra.stack import Declared
 
@@ -21,16 +22,8 @@ NAMESPACE = "RoleFerry/Cache/prod"
 
 @pytest.fixture
 def cloudwatch() -> Iterator[tuple[Any, Stubber]]:
-    """A client that checks each request against AWS's model of the service, and its answers."""
-    client = boto3.client(
-        "cloudwatch",
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106
-    )
-    with Stubber(client) as stubber:
-        yield client, stubber
-        stubber.assert_no_pending_responses()
+    with stubbed("cloudwatch") as client_and_stubber:
+        yield client_and_stubber
 
 
 def answer(stubber: Stubber, *series: list[float], more_at: str | None = None, status: str = "Complete") -> None:

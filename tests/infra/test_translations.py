@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from infra.translations import TRANSLATIONS, limits
 from infra.translations.base import UntranslatedError
+from tests.aws import with_keys
 from tests.infra import stack
 
 if TYPE_CHECKING:
@@ -153,8 +154,7 @@ def test_function_is_sent_as_a_zip_of_its_file(prod: Declared) -> None:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+    with_keys(monkeypatch)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         yield

@@ -27,6 +27,7 @@ from loadtest.traffic import Call
 from loadtest.webtab import HitRates
 from local.cluster import ValkeyCluster
 from local.valkey import Valkey, free_port
+from tests.aws import without_keys
 
 
 @pytest.mark.parametrize("deadline_s", [0.1])
@@ -431,11 +432,7 @@ def test_a_url_that_a_password_cuts_in_two_is_exit_code_2(tmp_path: Path, capfd:
 def test_a_wrong_sign_in_is_exit_code_2(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, iam: str, said: str
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    without_keys(monkeypatch)
     host = ["--host", "rediss://127.0.0.1:1"]
 
     assert main(["live", *host, "--scenario", "small", "--report", str(tmp_path), "--iam", iam]) == 2

@@ -4,7 +4,7 @@ import redis
 from redis.crc import key_slot
 
 from local.cluster import SLOTS, ValkeyCluster
-from tests.behaviour.test_trouble import is_up, until
+from tests.servers import is_up, until
 
 
 def test_a_cluster_has_its_slots_and_replicas_and_leaves_nothing_behind() -> None:

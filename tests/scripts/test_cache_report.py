@@ -14,7 +14,7 @@ from infra import access
 from local.cluster import ValkeyCluster
 from local.valkey import HOST, Valkey
 from scripts import cache_report, common
-from tests.behaviour.test_trouble import until
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ProfileNot
 from moto import mock_aws
 
 from scripts import common, hit_rates, publish_baseline
+from tests.aws import with_keys, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,7 @@ NAMESPACE = "RoleFerry/Cache/prod"
 
 @pytest.fixture
 def cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+    with_keys(monkeypatch)
     with mock_aws():
         yield boto3.client("cloudwatch", region_name="us-east-1")
 
@@ -134,11 +134,7 @@ def test_unknown_stack_and_missing_credentials_are_told(
     assert module.main(["--stack", "nope"]) == 2
     assert "Known: prod, scale-out, scale-up" in capsys.readouterr().err
 
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    without_keys(monkeypatch)
     assert module.main(["--stack", "prod"]) == 2
     assert "no AWS credentials" in capsys.readouterr().err
 

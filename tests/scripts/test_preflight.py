@@ -12,8 +12,8 @@ import pytest
 from infra import settings
 from scripts import common, preflight
 from scripts.preflight import Check, Status
+from tests.aws import stubbed
 from tests.infra import stack
-from tests.scripts.aws import stubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from moto import mock_aws
 from cache.nodes import NODE_TYPES
 from scripts import common, scale_up
 from scripts.scale_up import Load
-from tests.scripts.aws import stubbed
+from tests.aws import stubbed, with_keys
 
 MEDIUM, LARGE = NODE_TYPES["cache.t4g.medium"], NODE_TYPES["cache.m6g.large"]
 CALM = Load(cpu=10, engine_cpu=5, memory_bytes=68e6, credits_left=576)
@@ -149,8 +149,7 @@ def test_smaller_node_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+    with_keys(monkeypatch)
 
 
 def test_load_is_read_from_the_nodes(

@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from scripts import common, upload_assets
 from scripts.upload_assets import File
-from tests.scripts.aws import stubbed
+from tests.aws import stubbed, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,7 @@ BUCKET = "roleferry-prod-static-123456789012"
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+    with_keys(monkeypatch)
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)

@@ -26,6 +26,7 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 from scripts.warm_popular_jobs import main
 from tests import patient
+from tests.aws import without_keys
 from tests.behaviour.proxy import Proxy
 from tests.iam import USER, local_cache
 
@@ -220,11 +221,7 @@ def test_it_signs_in_at_the_stack_s_cache_as_the_application(
 
     assert (code, err) == (0, "")
     assert out.startswith("30 scores for 10 users in ")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    without_keys(monkeypatch)
     code, _, err = warm("score", "--outputs", str(file))
     assert (code, err.startswith("warm_popular_jobs: no AWS credentials")) == (2, True)
     file.write_text(json.dumps({name: value for name, value in outputs.items() if name != "app_user_name"}))
