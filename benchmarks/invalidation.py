@@ -35,7 +35,7 @@ async def _invalidate(users: int, rounds: int) -> list[Figure]:
     ):
         callers: dict[str, list[float]] = {}
         waits: dict[str, list[float]] = {}
-        for peer_class in [peer for is_async in (False, True) for peer in having(feature, is_async=is_async)]:
+        for peer_class in having(feature):
             callers[peer_class.name], waits[peer_class.name] = await _one(peer_class, feature, users, rounds)
         for kind, by_peer, bound in (("caller", callers, 0.6), ("longest wait of another client", waits, 0.5)):
             others = {name: median(each) for name, each in by_peer.items() if name != NAME}

@@ -37,7 +37,7 @@ async def _fresh(users: int) -> tuple[float, dict[str, float | str]]:
     quarter = max(users // 4, 1)
     peers: dict[str, float | str] = {}
     ours = 0.0
-    for peer_class in [peer for is_async in (False, True) for peer in having("warm", is_async=is_async)]:
+    for peer_class in having("warm"):
         number = users if peer_class.name == NAME else quarter
         with Valkey() as server:
             peer = peer_class(server.port)

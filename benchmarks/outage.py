@@ -83,7 +83,7 @@ def _peers(sign: signal.Signals) -> dict[str, float | str]:
     def call(peer_class: Any, connected: threading.Barrier) -> None:
         asyncio.run(_one(peer_class, server.port, connected, tell=lambda said: told.setdefault(peer_class.name, said)))
 
-    classes = [peer for is_async in (False, True) for peer in having("get_or_compute", is_async=is_async)]
+    classes = having("get_or_compute")
     classes = [peer for peer in classes if not peer.name.startswith(NAME)]
     with Valkey() as server:
         process = _process(server)

@@ -28,7 +28,7 @@ _GET_READY_S: Final = 0.3
 def stampede(*, quick: bool) -> list[Figure]:
     """Per caller from the common start to its answer, and how many of them computed."""
     rounds, processes, callers = (1, 2, 5) if quick else (5, 8, 25)
-    peers = [peer for is_async in (False, True) for peer in having("get_or_compute", is_async=is_async)]
+    peers = having("get_or_compute")
     computes: dict[str, list[float]] = {peer.name: [] for peer in peers}
     waits_ms: dict[str, list[list[float]]] = {peer.name: [] for peer in peers}
     with Valkey() as server, _Crowd(server.port, processes, callers) as crowd:
@@ -93,7 +93,7 @@ class _Crowd:
 
 def _process(pipe: Connection, port: int, callers: int) -> None:
     """Carries out orders until the pipe is closed."""
-    classes = {peer.name: peer for is_async in (False, True) for peer in having("get_or_compute", is_async=is_async)}
+    classes = {peer.name: peer for peer in having("get_or_compute")}
     made: dict[str, Any] = {}
     with asyncio.Runner() as runner, suppress(EOFError):
         while True:

@@ -81,7 +81,7 @@ async def _warm(rounds: int, users_per_round: int) -> list[Figure]:
     with Valkey() as server:
         raw = RawSets(server.port)
         depth = raw.best_depth(users, scores // 2)
-        peers = [peer(server.port) for is_async in (False, True) for peer in having("warm", is_async=is_async)]
+        peers = [peer(server.port) for peer in having("warm")]
         rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
         rates_raw = []
         for _ in range(rounds):

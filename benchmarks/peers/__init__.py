@@ -30,5 +30,7 @@ def all_peers() -> list[Any]:
     ]
 
 
-def having(feature: str, *, is_async: bool) -> list[Any]:
-    return [peer for peer in all_peers() if peer.is_async == is_async and hasattr(peer, feature)]
+def having(feature: str, *, is_async: bool | None = None) -> list[Any]:
+    """Those of threads or of asyncio, or both: those of threads first."""
+    peers = [peer for peer in all_peers() if is_async in (None, peer.is_async) and hasattr(peer, feature)]
+    return sorted(peers, key=lambda peer: peer.is_async)
