@@ -73,10 +73,7 @@ def markdown(result: Result, judgement: Judgement) -> str:
         "|---|--:|--:|--:|--:|--:|---|",
     ]
     for row in judgement.rows:
-        cells = (
-            *(row.name, texts.target(row.target), texts.percent(row.measured), texts.interval(row)),
-            *(texts.percent(row.predicted), f"{row.lookups:,}", f"**{row.verdict}**" if row.verdict else "not judged"),
-        )
+        cells = (row.name, *texts.row_cells(row), f"**{row.verdict}**" if row.verdict else "not judged")
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| node type | usable | used at most | verdict |", "|---|--:|--:|---|"]
     lines += [

@@ -40,18 +40,7 @@ def html(result: LiveResult) -> str:
 
 def steps(result: LiveResult) -> str:
     """Rates, latencies and processors of each step."""
-    rows = [
-        (
-            f"{step.asked:,.0f}",
-            _outcome(step, result),
-            f"{step.achieved:,.0f}",
-            *texts.milliseconds(step.latency_us),
-            texts.percent(step.unanswered, 1),
-            texts.shares(step.server_cpu.values()),
-            texts.percent(step.generator_cpu, 0),
-        )
-        for step in result.steps
-    ]
+    rows = [(f"{step.asked:,.0f}", _outcome(step, result), *texts.step_cells(step)) for step in result.steps]
     head = ("asked/s", "", "achieved/s", *_PERCENTILES, "unanswered", "server CPU", "generator CPU")
     return markup.table(head, rows, numbers={*range(len(head))} - {1}) + markup.paragraphs(
         [

@@ -87,11 +87,7 @@ def _verdict_table(judgement: Judgement) -> str:
         (
             escape(row.name),
             f'<span class="verdict {row.verdict}">{row.verdict}</span>' if row.verdict else "–",
-            texts.target(row.target),
-            texts.percent(row.measured),
-            texts.interval(row),
-            texts.percent(row.predicted),
-            f"{row.lookups:,}",
+            *texts.row_cells(row),
             escape(row.flip or ""),
         )
         for row in judgement.rows
@@ -104,9 +100,7 @@ def _sizing_table(result: Result, judgement: Judgement) -> str:
         (
             node.node_type + (" (the scenario's)" if node.node_type == result.scenario.node_type else ""),
             f'<span class="verdict {node.verdict}">{node.verdict}</span>',
-            texts.megabytes(node.usable_bytes),
-            texts.megabytes(node.used_bytes),
-            f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
+            *texts.node_cells(node),
         )
         for node in judgement.sizing
     ]

@@ -77,13 +77,15 @@ def memory_bytes(scenario: Scenario, residents: dict[str, Residents], allocator:
     return round(data) + sizing.tables(round(entries), allocate) + sizing.job_generations(scenario.jobs, allocate)
 
 
-def limited(scenario: Scenario, people: Population, maxmemory_bytes: int, **how: str) -> tuple[dict[str, float], float]:
+def limited(
+    scenario: Scenario, people: Population, maxmemory_bytes: int, *, layout: str
+) -> tuple[dict[str, float], float]:
     """Hit rates with LRU eviction at `maxmemory_bytes`, and the characteristic time in days (infinite: all fits).
 
     Che's approximation: who was not used for t_C is evicted. A visit's first lookups then miss whatever would have
     been there; what the visit itself wrote stays. Raises ScenarioError for a limit below what is there without data.
     """
-    there = of(scenario, people, **how)
+    there = of(scenario, people, layout=layout)
     overhead = memory_bytes(scenario, there) - sum(each.entries * each.entry_bytes for each in there.values())
     if maxmemory_bytes <= overhead:
         raise ScenarioError(

@@ -89,11 +89,7 @@ def _verdict_table(rows: list[Row], *, with_flips: bool) -> Table:
     for row in rows:
         filled.add_row(
             row.name,
-            texts.target(row.target),
-            texts.percent(row.measured),
-            texts.interval(row),
-            texts.percent(row.predicted),
-            f"{row.lookups:,}",
+            *texts.row_cells(row),
             f"[{_COLOURS[row.verdict]}]{row.verdict}" if row.verdict else "not judged",
             *([row.flip or ""] if with_flips else []),
         )
@@ -108,14 +104,7 @@ def show_live(result: LiveResult) -> None:
         *("unanswered:", "server CPU:", "generator CPU:"),
     )
     for step in result.steps:
-        rates.add_row(
-            f"{step.asked:,.0f}",
-            f"{step.achieved:,.0f}",
-            *texts.milliseconds(step.latency_us),
-            texts.percent(step.unanswered, 1),
-            texts.shares(step.server_cpu.values()),
-            texts.percent(step.generator_cpu, 0),
-        )
+        rates.add_row(f"{step.asked:,.0f}", *texts.step_cells(step))
     out.print(rates)
     if result.steps:
         operations = table("operation, last step", "count:", "p50 ms:", "p95 ms:", "p99 ms:", "p99.9 ms:")
@@ -132,11 +121,6 @@ def show_live(result: LiveResult) -> None:
 def _sizing_table(judgement: Judgement) -> Table:
     filled = table("node type", "usable:", "used at most:", "share:", "verdict")
     for node in judgement.sizing:
-        filled.add_row(
-            node.node_type,
-            texts.megabytes(node.usable_bytes),
-            texts.megabytes(node.used_bytes),
-            f"{100 * node.used_bytes / node.usable_bytes:.1f} %",
-            f"[{_COLOURS[node.verdict]}]{node.verdict}",
-        )
+        verdict = f"[{_COLOURS[node.verdict]}]{node.verdict}"
+        filled.add_row(node.node_type, *texts.node_cells(node), verdict)
     return filled

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from cache import Catalog
     from loadtest.result import Result
-    from loadtest.verdict import Judgement, Row
+    from loadtest.steps import Step
+    from loadtest.verdict import Judgement, NodeRow, Row
 
 
 def percent(rate: float | None, digits: int = 2) -> str:
@@ -44,6 +45,24 @@ def shares(of_nodes: Iterable[float]) -> str:
         return percent(None)
     low, high = f"{100 * known[0]:.0f}", percent(known[-1], 0)
     return high if high.startswith(f"{low} ") else f"{low}–{high}"
+
+
+def row_cells(row: Row) -> tuple[str, ...]:
+    """Target, measured rate with its interval, prediction and lookups of a cache type."""
+    rates = (target(row.target), percent(row.measured), interval(row), percent(row.predicted))
+    return (*rates, f"{row.lookups:,}")
+
+
+def node_cells(node: NodeRow) -> tuple[str, ...]:
+    """What a node can use, what was used of it at most, and the share."""
+    share = f"{100 * node.used_bytes / node.usable_bytes:.1f} %"
+    return megabytes(node.usable_bytes), megabytes(node.used_bytes), share
+
+
+def step_cells(step: Step) -> tuple[str, ...]:
+    """Achieved rate, latencies, unanswered lookups, and the processors of server and load generator."""
+    processors = (shares(step.server_cpu.values()), percent(step.generator_cpu, 0))
+    return (f"{step.achieved:,.0f}", *milliseconds(step.latency_us), percent(step.unanswered, 1), *processors)
 
 
 def plan_bytes(catalog: Catalog) -> int:
