@@ -45,15 +45,8 @@ class Running:
 
     def down(self) -> None:
         """Ends it with all that it runs; returns once it has ended."""
-        self._wait(b"down")
-
-    def wait_for_the_end(self) -> None:
-        """Returns once it has ended by itself."""
-        self._wait(b"wait")
-
-    def _wait(self, word: bytes) -> None:
         with contextlib.suppress(EOFError, OSError), self._connection() as connection:
-            connection.send_bytes(word)
+            connection.send_bytes(b"down")
             connection.recv_bytes()
 
     @contextlib.contextmanager

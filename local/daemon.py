@@ -74,8 +74,6 @@ class Daemon:
                     self._accompany(connection)
                 case "describe":
                     connection.send_bytes(json.dumps(self._caches.endpoints()).encode())
-                case "wait":
-                    self.waiting.append(connection)
                 case "down":
                     self.waiting.append(connection)
                     self.ended.put("told so")

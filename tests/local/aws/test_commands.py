@@ -24,6 +24,7 @@ from local import control
 from local.errors import LocalError
 from local.workspace import Workspace
 from tests.infra.stack import ROOT
+from tests.servers import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,9 +220,7 @@ def test_a_command_that_dies_leaves_nothing(machine: Machine) -> None:
         dying.kill()
     dying.wait()
 
-    running.wait_for_the_end()
-
-    assert not machine.state.exists()
+    until(lambda: not machine.state.exists())
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", running.provider_port))
 
