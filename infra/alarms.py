@@ -6,7 +6,7 @@ view is one key found and up to 101 fields, while a cold one is a single miss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from infra import metric_math
@@ -85,7 +85,7 @@ class Composite:
     name: str
     kind: str
     description: str
-    children: tuple[str, ...] = field(default_factory=tuple)
+    children: tuple[str, ...]
 
     @property
     def rule(self) -> str:
@@ -101,6 +101,16 @@ _FELL_AT_ONCE: Final = "something changed in the last hour: a release, a flush, 
 
 ABOVE: Final = "GreaterThanThreshold"
 BELOW: Final = "LessThanThreshold"
+
+
+def every(
+    settings: Settings, catalog: Catalog, *, distribution_id: pulumi.Input[str], baseline_function: str
+) -> Iterator[Alarm]:
+    """All alarms of a stack, but for the composites above them."""
+    yield from hit_rate_alarms(settings, catalog)
+    yield from node_alarms(settings)
+    yield from cdn_alarms(settings, distribution_id)
+    yield from baseline_alarms(settings, baseline_function)
 
 
 def counts(settings: Settings, cache_type: CacheType, period_s: int) -> dict[str, Metric]:

@@ -57,12 +57,7 @@ class Line:
 def lines(settings: Settings, catalog: Catalog) -> list[Line]:
     """The monthly cost by resource, at us-east-1's prices."""
     cache_types = len(catalog.names())
-    declared = [
-        *alarms.hit_rate_alarms(settings, catalog),
-        *alarms.node_alarms(settings),
-        *alarms.cdn_alarms(settings, ""),
-        *alarms.baseline_alarms(settings, ""),
-    ]
+    declared = alarms.every(settings, catalog, distribution_id="", baseline_function="")
     keys = 2 if settings.region == GLOBAL_REGION else 3
     node = settings.node
     return [

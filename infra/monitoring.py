@@ -113,15 +113,10 @@ class CacheAlarms(pulumi.ComponentResource):
     def __init__(self, name: str, args: CacheAlarmsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("roleferry:monitoring:CacheAlarms", name, None, opts)
         settings = args.settings
-        made = {
-            alarm.name: self._alarm(alarm, args)
-            for alarm in (
-                *alarms.hit_rate_alarms(settings, args.catalog),
-                *alarms.node_alarms(settings),
-                *alarms.cdn_alarms(settings, args.distribution_id),
-                *alarms.baseline_alarms(settings, args.baseline_function),
-            )
-        }
+        every = alarms.every(
+            settings, args.catalog, distribution_id=args.distribution_id, baseline_function=args.baseline_function
+        )
+        made = {alarm.name: self._alarm(alarm, args) for alarm in every}
         for composite in alarms.hit_rate_composites(settings, args.catalog):
             cloudwatch.CompositeAlarm(
                 composite.name,

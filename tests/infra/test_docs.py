@@ -26,16 +26,10 @@ PAGE = (DOCS / "infra.md").read_text()
 
 
 def test_every_alarm_kind_has_its_runbook_and_no_runbook_is_left_over(declared: Declared) -> None:
-    alarm_kinds = {
-        alarm.kind
-        for alarm in (
-            *alarms.hit_rate_alarms(declared.settings, CATALOG),
-            *alarms.node_alarms(declared.settings),
-            *alarms.cdn_alarms(declared.settings, ""),
-            *alarms.baseline_alarms(declared.settings, ""),
-        )
+    every = alarms.every(declared.settings, CATALOG, distribution_id="", baseline_function="")
+    kinds = {alarm.kind for alarm in every} | {
+        composite.kind for composite in alarms.hit_rate_composites(declared.settings, CATALOG)
     }
-    kinds = alarm_kinds | {composite.kind for composite in alarms.hit_rate_composites(declared.settings, CATALOG)}
 
     pages = {path.stem for path in (DOCS / "runbooks").glob("*.md")}
     assert kinds <= pages
