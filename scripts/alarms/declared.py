@@ -55,6 +55,9 @@ class CompositeAlarm:
     name: str
     text: str
     rule: str
+    suppressor: str | None
+    wait_s: int
+    extension_s: int
 
     @property
     def runbook(self) -> str:
@@ -114,7 +117,12 @@ def _statistic(metric: Mapping[str, Any]) -> Statistic:
 
 
 def _composite(inputs: Mapping[str, Any]) -> CompositeAlarm:
-    name = inputs["alarmName"]
-    if inputs.get("actionsSuppressor") is not None:
-        raise EvaluationError(f"{name}: actionsSuppressor of a composite alarm is not evaluated here.")
-    return CompositeAlarm(name=name, text=inputs["alarmDescription"], rule=inputs["alarmRule"])
+    suppressor = inputs.get("actionsSuppressor") or {}
+    return CompositeAlarm(
+        name=inputs["alarmName"],
+        text=inputs["alarmDescription"],
+        rule=inputs["alarmRule"],
+        suppressor=suppressor.get("alarm"),
+        wait_s=suppressor.get("waitPeriod", 0),
+        extension_s=suppressor.get("extensionPeriod", 0),
+    )

@@ -1,15 +1,14 @@
-"""The states of alarms, minute by minute, as CloudWatch decides them: M of N, missing data, composites.
+"""The states of alarms, minute by minute, as CloudWatch decides them: M of N, missing data, composites, suppressors.
 
 A few seconds to minutes of delay, until a metric arrives at CloudWatch, are not part of it.
 """
 
 from __future__ import annotations
 
+import ast
 import operator
-import re
 from enum import StrEnum
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,7 +32,6 @@ COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
-_CHILD: Final = re.compile(r'ALARM\("([^"]+)"\)')
 
 
 class State(StrEnum):
@@ -102,32 +100,71 @@ def evaluate(
         alarm.name: states(alarm, values(alarm, metrics, minutes), step=alarm.period_s // MINUTE_S) for alarm in alarms
     }
     for composite in composites:
-        result[composite.name] = composite_states(composite.rule, result)
+        result[composite.name] = composite_states(composite.rule, result, minutes)
     return result
 
 
-def composite_states(rule: str, children: Mapping[str, Sequence[State]]) -> list[State]:
-    """A composite's state after each minute: ALARM where one of the alarms in its rule is, else OK.
+def composite_states(rule: str, children: Mapping[str, Sequence[State]], minutes: int) -> list[State]:
+    """A composite's state after each minute: ALARM where its rule holds, else OK.
 
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-combining.html (read 2026-11). Raises
-    EvaluationError for any other rule than `ALARM("…") OR ALARM("…")`.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-combining.html (read 2026-11).
     """
-    named = [_CHILD.fullmatch(part) for part in rule.split(" OR ")]
-    if not all(named):
-        raise EvaluationError(
-            f'{rule} is not evaluated here: the rule of a composite alarm is ALARM("…") OR ALARM("…").'
-        )
-    names = [found[1] for found in named if found]
-    if unknown := set(names) - children.keys():
-        raise EvaluationError(f"the rule of a composite alarm names {unknown.pop()!r}, which is no alarm of the stack.")
-    together = zip(*(children[name] for name in names), strict=True)
-    return [State.ALARM if State.ALARM in states else State.OK for states in together]
+    holds = _rule(ast.parse(_as_python(rule), mode="eval").body, children, minutes)
+    return [State.ALARM if held else State.OK for held in holds]
 
 
-def notified(states: Sequence[State]) -> list[int]:
-    """The minutes at which the actions of ALARM are taken: when the alarm goes into it."""
-    return [
-        minute
-        for minute, (before, now) in enumerate(pairwise((State.OK, *states)))
-        if now is State.ALARM and before is not State.ALARM
-    ]
+def notified(
+    alarmed: Sequence[State], suppressor: Sequence[State] | None = None, *, wait_s: int = 0, extension_s: int = 0
+) -> list[int]:
+    """The minutes at which the actions of ALARM are taken.
+
+    Without a suppressor: when the alarm goes into ALARM. With one, not while it is in ALARM, nor in the extension after
+    it, nor while its alarm is waited for; then at the end of that time, if the alarm still rings.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create_Composite_Alarm_Suppression.html (2026-11).
+    """
+    result: list[int] = []
+    if State.ALARM not in alarmed:
+        return result
+    told = True
+    rang = suppressed = False
+    quiet_until = -1.0
+    for minute, state in enumerate(alarmed):
+        rings = state is State.ALARM
+        suppresses = suppressor is not None and suppressor[minute] is State.ALARM
+        if rings and not rang:
+            told = False
+            if suppressor is not None:
+                quiet_until = max(quiet_until, minute + wait_s / MINUTE_S)
+        if suppressed and not suppresses:
+            quiet_until = minute + extension_s / MINUTE_S
+        if rings and not told and not suppresses and minute >= quiet_until:
+            told = True
+            result.append(minute)
+        rang, suppressed = rings, suppresses
+    return result
+
+
+def _as_python(rule: str) -> str:
+    # The rule's words are Python's in capitals. No name of an alarm has spaces around such a word.
+    for word in ("AND", "OR", "NOT"):
+        rule = f" {rule} ".replace(f" {word} ", f" {word.lower()} ").replace(f"({word} ", f"({word.lower()} ").strip()
+    return rule
+
+
+def _rule(node: ast.expr, children: Mapping[str, Sequence[State]], minutes: int) -> Sequence[bool]:
+    match node:
+        case ast.Call(func=ast.Name(id="ALARM" | "OK" | "INSUFFICIENT_DATA" as wanted), args=[ast.Constant() as name]):
+            child = children.get(str(name.value))
+            if child is None:
+                raise EvaluationError(
+                    f"the rule of a composite alarm names {name.value!r}, which is no alarm of the stack."
+                )
+            return [state == wanted for state in child]
+        case ast.BoolOp(op=op, values=parts):
+            combine = all if isinstance(op, ast.And) else any
+            return [combine(held) for held in zip(*(_rule(part, children, minutes) for part in parts), strict=True)]
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return [not held for held in _rule(operand, children, minutes)]
+        case ast.Name(id="TRUE" | "FALSE" as constant):
+            return [constant == "TRUE"] * minutes
+    raise EvaluationError(f"{ast.unparse(node)} in the rule of a composite alarm is not evaluated here.")

@@ -110,30 +110,37 @@ def false_alarms(stack: Declared, alarms: Alarms, *, days: int, seed: int) -> di
     """How often each alarm rang in ordinary weeks, by its name without the stack's prefix; those that did."""
     scene = scenes.ordinary(stack, days=days, seed=seed)
     scene.publish_baseline()
-    states = evaluate(alarms.metric, alarms.composite, scene.metrics, scene.minutes)
+    found = _told(alarms, evaluate(alarms.metric, alarms.composite, scene.metrics, scene.minutes))
     prefix = stack.settings.names.of("")
-    rang = {
-        name.removeprefix(prefix): sum(minute >= HISTORY for minute in notified(course))
-        for name, course in states.items()
-    }
+    rang = {name.removeprefix(prefix): sum(minute >= HISTORY for minute in told) for name, told in found.items()}
     return {name: times for name, times in rang.items() if times}
 
 
 def _row(alarms: Alarms, prefix: str, fault: Fault, scene: Scene, expected: FaultExpectation | None) -> Row:
     states = evaluate(alarms.metric, alarms.composite, scene.metrics, scene.minutes)
     rings, problems = {}, []
-    for name, course in states.items():
-        short, told = name.removeprefix(prefix), notified(course)
+    for name, told in _told(alarms, states).items():
+        short = name.removeprefix(prefix)
         after = [minute for minute in told if minute >= faults.BEGINS]
         if any(HISTORY <= minute < faults.BEGINS for minute in told):
             problems.append(f"{fault.name}: {short} rang before the fault.")
         if after:
-            rings[short] = Ring(after[0] + 1 - faults.BEGINS, _cleared(course, fault), len(after))
+            rings[short] = Ring(after[0] + 1 - faults.BEGINS, _cleared(states[name], fault), len(after))
     if expected is None:
         problems.append(f"{fault.name}: nothing is expected of this fault; add it to the expectations.")
     else:
         problems += _mismatches(fault.name, rings, expected)
     return Row(fault, rings, problems)
+
+
+def _told(alarms: Alarms, states: Mapping[str, Sequence[State]]) -> dict[str, list[int]]:
+    told = {alarm.name: notified(states[alarm.name]) for alarm in alarms.metric}
+    for composite in alarms.composite:
+        suppressor = states[composite.suppressor] if composite.suppressor else None
+        told[composite.name] = notified(
+            states[composite.name], suppressor, wait_s=composite.wait_s, extension_s=composite.extension_s
+        )
+    return told
 
 
 def _cleared(states: Sequence[State], fault: Fault) -> int | None:

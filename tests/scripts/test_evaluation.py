@@ -137,28 +137,42 @@ def drawn_states(text: str) -> list[State]:
     return [{"0": OK, "X": ALARM, "-": UNKNOWN}[letter] for letter in text]
 
 
-CHILDREN = {"cpu": drawn_states("0X0X-"), "disk": drawn_states("00XX0")}
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ('ALARM("cpu") OR ALARM("disk")', "0XXX"),
+        ('ALARM("cpu") AND NOT ALARM("disk")', "0X00"),
+        ('(ALARM("cpu") OR ALARM("disk")) AND OK("net")', "0X0X"),
+        ('INSUFFICIENT_DATA("net") OR FALSE', "00X0"),
+        ("TRUE", "XXXX"),
+        ('NOT OK("cpu")', "0X0X"),
+    ],
+)
+def test_rules_of_composites(rule: str, expected: str) -> None:
+    children = {"cpu": drawn_states("0X0X"), "disk": drawn_states("00XX"), "net": drawn_states("00-0")}
+
+    assert composite_states(rule, children, 4) == drawn_states(expected)
 
 
-def test_a_composite_rings_while_one_of_its_alarms_does() -> None:
-    assert composite_states('ALARM("cpu") OR ALARM("disk")', CHILDREN) == drawn_states("0XXX0")
-    assert composite_states('ALARM("disk")', CHILDREN) == drawn_states("00XX0")
+def test_rule_with_an_unknown_alarm_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="'gone'"):
+        composite_states('ALARM("gone")', {}, 1)
 
 
 @pytest.mark.parametrize(
-    ("rule", "named"),
+    ("alarm", "suppressor", "acts"),
     [
-        ('ALARM("gone")', "'gone'"),
-        ('ALARM("cpu") AND ALARM("disk")', "AND"),
-        ('ALARM("cpu") OR NOT ALARM("disk")', "NOT"),
-        ('OK("cpu")', "OK"),
+        ("00XXXX00X", "000000000", [4]),  # waits two minutes for the suppressor; the last one has not waited yet
+        ("00XXXX000", "000XX0000", []),  # it comes in time; the alarm ends within the extension
+        ("00XXXXXXX", "000XX0000", [8]),  # still rings when the extension of three minutes ends
+        ("0XXXXXXXX", "XX0000000", [5]),
+        ("XXXXXXXXX", "000000000", [2]),  # nothing came before
+        ("000000XXX", "XXXXXXXXX", []),
     ],
 )
-def test_any_other_rule_is_refused_by_name(rule: str, named: str) -> None:
-    with pytest.raises(EvaluationError, match=named):
-        composite_states(rule, CHILDREN)
+def test_suppressors_wait_and_extend(alarm: str, suppressor: str, acts: list[int]) -> None:
+    assert notified(drawn_states(alarm), drawn_states(suppressor), wait_s=120, extension_s=180) == acts
 
 
-def test_each_change_to_alarm_is_told_once() -> None:
+def test_without_a_suppressor_each_change_to_alarm_is_told_once() -> None:
     assert notified(drawn_states("0XX0X")) == [1, 4]
-    assert notified(drawn_states("X-X")) == [0, 2]
