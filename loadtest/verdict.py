@@ -62,6 +62,8 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
     """`undecided_because` says why this run was not all of the scenario's traffic, so that nothing in it is a PASS."""
     scenario, people = result.scenario, result.population
     predicted = theory.predict(scenario, people) if people else {}
+    # Else the prediction was of something else, and that it is missed says nothing of the closed form.
+    is_as_predicted = not (result.faults or result.stopped_because or undecided_because)
     rows: list[Row] = []
     for cache_type in scenario.catalog:
         name = cache_type.name
@@ -75,7 +77,8 @@ def judge(result: Result, undecided_because: str | None = None) -> Judgement:
                 estimate,
                 predicted.get(name),
                 flip_text=str(reached) if reached else ("none within reason" if people else None),
-                note=result.notes.get(name) or ("" if result.faults else _disagreement(estimate, predicted.get(name))),
+                note=result.notes.get(name)
+                or (_disagreement(estimate, predicted.get(name)) if is_as_predicted else ""),
             )
         )
         if name == "session" and people:

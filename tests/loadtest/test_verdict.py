@@ -137,14 +137,14 @@ def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail
     assert verdict.judge(replace(result, memory=[])).sizing == []
 
 
-@pytest.mark.parametrize("has_fault", [False, True])
-def test_what_flips_the_prediction_is_said_only_of_rows_that_it_would_turn(has_fault: bool) -> None:
-    """A cache that is lost again and again misses a target that the prediction, which knows no faults, meets."""
+def measured(hit_rate: float) -> Result:
+    """A run of `small` with this hit rate of match scores, and nothing else."""
     scenario = scenarios.load("small")
     counts = Counts.of(scenario.catalog.names(), scenario.users)
-    counts.types["match"].lookups[:] = 1_000
-    counts.types["match"].hits[:] = 500 if has_fault else 900
-    result = Result(
+    # Not alike for all, or nothing would be uncertain.
+    counts.types["match"].lookups[:] = [900, 1_100] * (scenario.users // 2)
+    counts.types["match"].hits[:] = [int(800 * hit_rate), int(1_200 * hit_rate)] * (scenario.users // 2)
+    return Result(
         scenario=scenario,
         population=population.draw(scenario, seed=1),
         seed=1,
@@ -155,7 +155,21 @@ def test_what_flips_the_prediction_is_said_only_of_rows_that_it_would_turn(has_f
         server_version="",
     )
 
-    match = verdict.judge(result).rows[0]
+
+def test_a_run_that_broke_off_says_so_of_each_row_and_does_not_blame_the_closed_form() -> None:
+    result = measured(hit_rate=0.5)
+    assert "standard errors apart" in verdict.judge(result).rows[0].note
+
+    result.stopped_because = "the server was gone."
+
+    rows = [row for row in verdict.judge(result).rows if row.verdict]
+    assert {row.note for row in rows} == {"partial: the run ended after 0.0 of 4 days"}
+
+
+@pytest.mark.parametrize("has_fault", [False, True])
+def test_what_flips_the_prediction_is_said_only_of_rows_that_it_would_turn(has_fault: bool) -> None:
+    """A cache that is lost again and again misses a target that the prediction, which knows no faults, meets."""
+    match = verdict.judge(measured(hit_rate=0.5 if has_fault else 0.9)).rows[0]
 
     assert match.verdict is (Verdict.FAIL if has_fault else Verdict.PASS)
     assert (match.flip is None) is has_fault
