@@ -22,7 +22,7 @@ from loadtest.errors import ScenarioError, ServerGoneError
 from loadtest.loglines import IS_COMPANY, IS_GET, list_views
 from loadtest.looks import Looks
 from loadtest.pipeline import Task
-from loadtest.scenarios import DAY_S, HOUR_S, MAX_DAYS
+from loadtest.scenarios import DAY_S, HOUR_S, MAX_DAYS, MAX_USERS
 from loadtest.share import ALL
 from loadtest.traffic import CacheCall, Call
 
@@ -208,6 +208,11 @@ class _Replay:
         who, place = np.unique(np.where(user < 0, -2 - item, user)[lookups], return_inverse=True)
         rows = np.full(len(call), -1)
         rows[lookups] = np.array([self._rows.setdefault(each, len(self._rows)) for each in who.tolist()])[place]
+        if len(self._rows) > MAX_USERS:
+            raise ScenarioError(
+                f"{self._log.path.name} has more than {MAX_USERS:,} users, or companies that nobody is named with, in "
+                f"its first {self._log.lines:,} lines. Replay the lines of a part of them, such as every tenth."
+            )
         return rows
 
     def _mine(self, calls: Calls) -> Integers:

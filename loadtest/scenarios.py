@@ -21,6 +21,7 @@ DAY_S: Final = 86_400
 HOUR_S: Final = 3_600
 MINUTE_S: Final = 60
 MAX_DAYS: Final = 1_000
+MAX_USERS: Final = 1_000_000
 NIGHT_HOURS: Final = 8
 DAY_STARTS_AT_HOUR: Final = 7
 
@@ -96,7 +97,7 @@ _SHARES: Final = (
 # From the least to the greatest value that a run can make something of: farther out, floats lose what is small beside
 # what is large, a visit never ends, or the machine's memory does.
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
-    "users": (1, 1_000_000),
+    "users": (1, MAX_USERS),
     "days": (1, MAX_DAYS),
     "sessions_per_user_day": (0.001, 100_000),
     "session_rate_shape": (0.01, 10_000),

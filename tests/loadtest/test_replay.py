@@ -331,6 +331,16 @@ def test_a_wrong_file_is_exit_code_2(
     assert error.count("\n") == 1
 
 
+def test_a_log_of_too_many_users_is_refused_where_they_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtest.replay.MAX_USERS", 2)
+    log = AccessLog(write(tmp_path, HEAD + "5,ijp,7,,get\n5,ijp,8,,get\n5,ijp,9,,get\n"))
+
+    with pytest.raises(ScenarioError, match="more than 2 users, or companies"):
+        replay.run(log, SMALL)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
