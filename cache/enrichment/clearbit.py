@@ -305,7 +305,10 @@ def checked(key: str, url: str) -> str:
         raise ValueError(f"the key is empty. Set {KEY_VARIABLE} to the secret key of the Clearbit account.")
     if not (key.isascii() and key.isprintable()):
         raise ValueError(f"the key has characters that no key has. Check {KEY_VARIABLE}.")
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url is {url!r}: {error}. It must be https:// and a host.") from None
     if parsed.scheme != "https" and parsed.host not in ("127.0.0.1", "localhost"):
         raise ValueError(f"url is {url!r}; it must begin with https://, for the key goes with every request.")
     return url

@@ -293,6 +293,8 @@ def test_a_key_is_needed_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ValueError, match="must begin with https") as refused:
         Clearbit("sk_secret", url="http://company.clearbit.com")
     assert "sk_secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="Invalid port"):
+        Clearbit("sk_secret", url="https://company.clearbit.com:port")
 
     monkeypatch.setenv("CLEARBIT_KEY", "sk_secret")
     with Clearbit.from_environment() as client:
