@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from cache import CacheService
@@ -24,7 +25,7 @@ from examples.seed import SKILLS
 from examples.servers import application, servers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PAGES_PER_VISIT = 12
 
@@ -71,7 +72,9 @@ async def visit(url: str, user: int, jobs: int, rng: random.Random, latencies: L
         await latencies.time(client, "logout", "POST", "/logout")
 
 
-async def drive(url: str, *, visits: int, at_once: int, users: int, jobs: int, seed: int) -> Latencies:
+async def drive(
+    url: str, *, visits: int, at_once: int, users: int, jobs: int, seed: int, visited: Callable[[], None]
+) -> Latencies:
     """Users who come again, five times on average, and never twice at a time: a user has one session."""
     latencies = Latencies()
     own_users = max(min(users, visits // 5) // at_once, 1)
@@ -80,6 +83,7 @@ async def drive(url: str, *, visits: int, at_once: int, users: int, jobs: int, s
         rng = random.Random(f"{seed} {visitor}")
         for _ in range(visits // at_once):
             await visit(url, 1 + visitor + at_once * rng.randrange(own_users), jobs, rng, latencies)
+            visited()
 
     await asyncio.gather(*(one_after_the_other(visitor) for visitor in range(at_once)))
     return latencies
@@ -99,6 +103,11 @@ def table(results: Mapping[str, Latencies]) -> Table:
     return shown
 
 
+def _progress() -> Progress:
+    error = Console(stderr=True)
+    return Progress(console=error, disable=not error.is_terminal, transient=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.load", description=__doc__)
     parser.add_argument("url", nargs="?", help="of the running application, as http://127.0.0.1:8000")
@@ -112,15 +121,23 @@ def main(argv: list[str] | None = None) -> int:
         print("--at-once and --jobs must be at least 1, --visits and --users at least --at-once.", file=sys.stderr)
         return 2
     work = {name: getattr(options, name) for name in ("visits", "at_once", "users", "jobs", "seed")}
-    if options.url:
-        results = {"": asyncio.run(drive(options.url, **work))}
-    else:
-        results = {}
-        companies = max(options.jobs // 2, 1)
-        with servers(users=options.users, jobs=options.jobs, companies=companies) as running:
-            for name, cache in (("with the cache", CacheService.from_url(running.cache_url)), ("without", off())):
-                with application(running, cache) as url:
-                    results[name] = asyncio.run(drive(url, **work))
+    with _progress() as bar:
+
+        def driven(name: str, url: str) -> Latencies:
+            task = bar.add_task(name, total=options.visits // options.at_once * options.at_once)
+            return asyncio.run(drive(url, **work, visited=lambda: bar.advance(task)))
+
+        if options.url:
+            results = {"": driven("visits", options.url)}
+        else:
+            results = {}
+            companies = max(options.jobs // 2, 1)
+            starting = bar.add_task("starting", total=None)
+            with servers(users=options.users, jobs=options.jobs, companies=companies) as running:
+                bar.remove_task(starting)
+                for name, cache in (("with the cache", CacheService.from_url(running.cache_url)), ("without", off())):
+                    with application(running, cache) as url:
+                        results[name] = driven(name, url)
     Console().print(table(results))
     failed = sum(result.failed for result in results.values())
     print(f"{failed} requests failed.")
