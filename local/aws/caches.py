@@ -173,7 +173,8 @@ class Caches:
 
     def endpoints(self) -> dict[str, dict[str, Any]]:
         """For each group the ports of its nodes and the certificate authority to trust, as clients need them."""
-        return {id_: group.endpoints() for id_, group in self._groups.items()}
+        # Not under the lock, which is held while servers start; a list, because one may be added meanwhile.
+        return {id_: group.endpoints() for id_, group in list(self._groups.items())}
 
 
 @dataclass(frozen=True)
