@@ -32,7 +32,6 @@ class Awaited:
         self._thread.start()
         self._service = cache.AsyncCacheService.from_url(url, **options)
         self._calls = threading.local()
-        self._tasks: list[concurrent.futures.Future[None]] = []
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._service, name)
@@ -48,9 +47,7 @@ class Awaited:
 
     def close(self) -> None:
         self._call(self._service.close())
-        for task in self._tasks:
-            task.cancel()
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end_all_tasks(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -58,7 +55,7 @@ class Awaited:
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if not hasattr(self._calls, "queue"):
             self._calls.queue = asyncio.Queue()
-            self._tasks.append(asyncio.run_coroutine_threadsafe(_carry_out(self._calls.queue), self._loop))
+            asyncio.run_coroutine_threadsafe(_carry_out(self._calls.queue), self._loop)
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._loop.call_soon_threadsafe(self._calls.queue.put_nowait, (coroutine, answer))
         return answer.result(60)
@@ -71,6 +68,14 @@ async def _carry_out(calls: asyncio.Queue[tuple[Coroutine[Any, Any, Any], concur
             answer.set_result(await coroutine)
         except Exception as error:  # noqa: BLE001 - the caller's
             answer.set_exception(error)
+
+
+async def _end_all_tasks() -> None:
+    """As asyncio.run does: a call that is under way may take several turns of the loop to end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _awaitable(argument: Any) -> Any:
