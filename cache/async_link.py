@@ -207,7 +207,8 @@ class AsyncPool:
                 await wire.close()
             if not isinstance(error, Exception):
                 raise
-            self._refuse_waiting(error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error)))
+            if epoch == self._epoch:  # else one of after the failure is on its way for those who wait
+                self._refuse_waiting(error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error)))
             return
         if epoch == self._epoch:
             self.give(wire)

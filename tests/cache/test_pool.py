@@ -1,4 +1,4 @@
-"""A connection that could not be made leaves its place to the next one, though nobody waits to hear of it."""
+"""What becomes of connections that could not be made, and of those who wait for one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FirstRefused:
         return self._connection_class(port=self._port, protocol=2)
 
 
-def test_for_threads(server: Valkey) -> None:
+def test_one_that_could_not_be_made_leaves_its_place_for_threads(server: Valkey) -> None:
     pool = Pool(FirstRefused(redis.Connection, server), 1, lambda: True)
 
     with pytest.raises(redis.ConnectionError, match="refused"):
@@ -40,7 +40,7 @@ def test_for_threads(server: Valkey) -> None:
     pool.drop(pool.take(10))
 
 
-def test_for_asyncio(server: Valkey) -> None:
+def test_one_that_could_not_be_made_leaves_its_place_for_asyncio(server: Valkey) -> None:
     async def scenario() -> None:
         pool = AsyncPool(FirstRefused(redis.asyncio.Connection, server), 1, lambda: True)
 
@@ -49,5 +49,35 @@ def test_for_asyncio(server: Valkey) -> None:
 
         async with asyncio.timeout(10):
             await pool.drop(await pool.take())
+
+    asyncio.run(scenario())
+
+
+class Held(redis.asyncio.Connection):
+    """Waits to be let go, and is then refused."""
+
+    def __init__(self, let_go: asyncio.Event) -> None:
+        super().__init__()
+        self._let_go = let_go
+
+    async def connect(self) -> None:
+        await self._let_go.wait()
+        raise redis.ConnectionError("refused")
+
+
+def test_one_of_before_a_failure_is_refused_to_nobody_who_waits_for_the_next(server: Valkey) -> None:
+    async def scenario() -> None:
+        old = asyncio.Event()
+        connections = iter([Held(old), redis.asyncio.Connection(port=server.port, protocol=2)])
+        pool = AsyncPool(lambda: next(connections), 1, lambda: True)
+        waiting = asyncio.create_task(pool.take())
+        await asyncio.sleep(0)  # its connection is begun
+
+        pool.failed()
+        old.set()
+        await pool.clear()
+
+        async with asyncio.timeout(10):
+            await pool.drop(await waiting)
 
     asyncio.run(scenario())
