@@ -99,8 +99,7 @@ class Pending:
                 return ()
             # Taken out, so that one that is added while these are on their way is not taken for applied.
             mine = {part: tuple(self._waiting[part]) for part in chosen}
-            if not self._applying:  # else the oldest counts: another part must not make one look fresh
-                self._applying_since = now
+            self._applying_since = now
             self._applying |= mine  # before they leave the others: a fork in between must lose none
             for part in mine:
                 del self._waiting[part]

@@ -78,19 +78,6 @@ def test_what_nobody_goes_on_applying_is_applied_by_another(clock: Clock) -> Non
     assert len(pending) == 0
 
 
-def test_what_is_abandoned_for_one_part_does_not_wait_for_the_others(clock: Clock) -> None:
-    pending = Pending(clock, part_of=lambda command: int(str(command[1]).rpartition(":")[2]))
-    abandoned, other = commands.delete("ijp:1"), commands.delete("ijp:2")
-    pending.add([abandoned, other])
-    assert pending.begin({1}) == (abandoned,)
-
-    for _ in range(3):
-        pending.failed(pending.begin({2}))
-        clock.time += ABANDONED_AFTER_S / 2
-
-    assert pending.begin({1}) == (abandoned,)
-
-
 def test_a_child_applies_what_its_parent_was_applying_at_the_fork(clock: Clock) -> None:
     pending = Pending(clock)
     on_its_way, waiting = commands.delete("ijp:1"), commands.delete("ijp:2")
