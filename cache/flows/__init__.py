@@ -9,7 +9,8 @@ single jobs keep two batches from computing one job twice; they are about work, 
 
 *Single values.* Whoever misses takes the key's lease, computes, and stores with a script that checks the lease. An
 invalidation deletes the lease, a plain write takes it over, in a round trip before the one that stores: so a value
-computed from older data is refused, and so is a write that timed out here and arrives there after a newer one.
+computed from older data is refused, and so is a write that timed out here and arrives there after a newer one. Of
+two plain writes at a time the one that took the lease last is kept.
 Waiters look again when the lease is free, or when their patience ends: then they compute for themselves and store
 nothing. A function that asks for what it computes itself, in the same thread or task, does so at once.
 

@@ -149,12 +149,14 @@ class ValueFlows(Base):
         """True: no reader gets an older value from now on. With `saves`, steps `Compute()` under the lease.
 
         The old value goes before the new one is stored (unless `keeps_old`): whoever dies in between leaves nothing
-        stale behind. What ends otherwise than by storing ends by invalidating.
+        stale behind. Where another write overtook this one, its value is kept, unless nobody can know which of the two
+        was saved last. What ends otherwise than by storing ends by invalidating.
         """
         lease, token = keys.lease(key), self.nonce()
         forget = (commands.delete(key, lease), *also_forget)
         force = commands.force_lease(lease, token, LEASE_MS)
-        is_stored = False
+        is_done = False
+        began = self.stats.monotonic()
         try:
             # In a round trip before the one that stores: held up on its way, that one finds the lease of a newer write.
             replies: list[Reply] | Unavailable = yield Send((force,) if keeps_old else (force, commands.delete(key)))
@@ -166,13 +168,15 @@ class ValueFlows(Base):
                 replies = yield from in_order((commands.fill(key, lease, token, value, ttl_s),), also_forget)
             if not isinstance(replies, Unavailable):
                 self.stats.bookkept(1)
-                is_stored = bool(replies[0])
+                # A lease does not end so soon: whoever took it has stored, will store or has removed what is newer.
+                is_soon = self.stats.monotonic() - began < LEASE_MS / 2_000
+                is_done = bool(replies[0]) or (is_soon and not saves)
         except BaseException:
             yield from self._invalidate(*forget)
             raise
         finally:
             self._leases.drop(lease, token)
-        if is_stored:
+        if is_done:
             self.pending.confirmed(also_forget)
             self.forget_near(str(command[1]) for command in forget)
             return True

@@ -94,6 +94,44 @@ def test_a_write_that_ends_half_way_leaves_nothing_old(
     assert codec.encode("new")[1:] in (client.get(key) or b"")
 
 
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize("order", ["aabb", "abab", "abba", "bbaa", "baba", "baab"])
+@pytest.mark.parametrize("name", WRITES)
+def test_of_two_writes_at_a_time_the_one_that_began_last_is_kept(
+    cache: CacheService, client: redis.Redis, name: str, order: str, was_there: bool
+) -> None:
+    """As of a user who logs in twice at once: `order` is that of the first and second round trips of both."""
+    key, write = WRITES[name]
+    if was_there:
+        assert cache.run(write(cache, "old"))
+    writes = {value: write(cache, value) for value in "ab"}
+    begun: dict[str, Any] = {}
+
+    for value in order:
+        if value in begun:
+            assert finish(cache, writes[value], begun[value])
+        else:
+            begun[value] = begin(cache, writes[value])
+
+    assert codec.encode(list(begun)[-1])[1:] in (client.get(key) or b"")
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_an_overtaken_write_leaves_nothing_old_though_the_other_never_ends(
+    cache: CacheService, client: redis.Redis, name: str
+) -> None:
+    key, write = WRITES[name]
+    assert cache.run(write(cache, "old"))
+    overtaken, other = write(cache, "new"), write(cache, "newer")
+    begun = begin(cache, overtaken)
+    begin(cache, other)
+
+    assert finish(cache, overtaken, begun)
+
+    assert not client.exists(key)
+    give_up(other)
+
+
 def give_up(flow: Flow[Any]) -> None:
     with contextlib.suppress(StopIteration):
         while True:
