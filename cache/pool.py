@@ -137,11 +137,11 @@ class Pool:
             wire = Wire(self._make(), epoch=epoch, replace_at=time.monotonic() + random.uniform(*LIFE_S))
         except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
             with self._lock:
-                if epoch == self._epoch:
-                    self._alive -= 1
                 self._connecting -= 1
-                self._failures += 1
-                self._error = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
+                if epoch == self._epoch:  # else one of after the failure is to be made for those who wait
+                    self._alive -= 1
+                    self._failures += 1
+                    self._error = error if isinstance(error, TROUBLE) else RedisConnectionError(repr(error))
                 self._changed.notify_all()
             return
         with self._lock:

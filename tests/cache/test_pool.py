@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +68,27 @@ class Held(redis.asyncio.Connection):
 
 
 def test_one_of_before_a_failure_is_refused_to_nobody_who_waits_for_the_next(server: Valkey) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def held() -> Any:
+        begun.set()
+        let_go.wait()
+        raise redis.ConnectionError("refused")
+
+    connection_class: Any = redis.Connection
+    makers: Any = iter([held, lambda: connection_class(port=server.port, protocol=2)])
+    pool = Pool(lambda: next(makers)(), 1, lambda: True)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(pool.take, 10)
+        begun.wait()
+
+        pool.failed()
+        let_go.set()
+
+        pool.drop(waiting.result())
+
+
+def test_one_of_before_a_failure_is_refused_to_no_task_that_waits_for_the_next(server: Valkey) -> None:
     async def scenario() -> None:
         old = asyncio.Event()
         connections = iter([Held(old), redis.asyncio.Connection(port=server.port, protocol=2)])
