@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from loadtest.share import Share
     from loadtest.traffic import Stream
 
+_STORES: Final = {Call.GET_SESSION: Call.START_SESSION, Call.COMPANY: Call.SET_COMPANY}
 _OF_COMPANIES: Final = (Call.COMPANY, Call.SET_COMPANY)
 _ABOUT_COMPANIES: Final = (Action.OPEN_JOB, Action.REFRESH_COMPANY)  # a company may be another share's than its user
 _INVALIDATING: Final = (Action.CHANGE_PREFERENCES, Action.UPDATE_JOB, Action.REPLACE_VACANCY)
@@ -193,8 +194,8 @@ class _Driver(Driver):
                 delay = 0
 
     def _instant(self, now: int, operations: Sequence[Operation]) -> None:
-        # A login is answered before its page asks for the session; whatever else the page asks for does not wait.
-        logins: dict[int, Task] = {}
+        # What is stored at this instant is there for who asks for it behind; whatever else is asked for does not wait.
+        stored: dict[tuple[Call | None, int], Task] = {}
         tasks: list[Task] = []
         for operation in operations:
             if operation.action is Action.WARM:
@@ -202,12 +203,14 @@ class _Driver(Driver):
                 continue
             for call in self._calls(operation, now):
                 task = self.task(call)
-                if call.call is Call.START_SESSION:
-                    logins[call.user] = task
-                if call.call is Call.GET_SESSION and call.user in logins:
-                    logins[call.user].then += (task,)
-                else:
+                about = call.subject if call.call in _OF_COMPANIES else call.user
+                if call.call in _STORES.values():
+                    stored[call.call, about] = task
+                before = stored.get((_STORES.get(call.call), about))
+                if before is None:
                     tasks.append(task)
+                else:
+                    before.then += (task,)
         self.pipeline.run(tasks)
 
     def _calls(self, operation: Operation, now: int) -> list[CacheCall]:

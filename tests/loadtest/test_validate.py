@@ -206,6 +206,14 @@ def test_without_warming_the_closed_form_holds_too() -> None:
     assert_simulation_has_the_hits_of(result)
 
 
+def test_what_is_stored_at_an_instant_is_there_for_who_asks_at_it() -> None:
+    """A refreshed company that is opened at once, and the session of a page that follows its login at once."""
+    busy = {"sessions_per_user_day": 20, "companies": 20, "company_refreshes_per_day": 100}
+    scenario = scenarios.load("small").changed(users=60, days=1, **busy)
+
+    assert_simulation_has_the_hits_of(virtual.run(scenario, seed=1))
+
+
 def test_warming_everything_computes_more_for_the_same_hits() -> None:
     scenario = scenarios.load("small").changed(users=100, days=2)
     due, everything = (virtual.run(scenario.changed(warming=policy), seed=1) for policy in ("due", "everything"))
