@@ -32,6 +32,13 @@ def renewed_life(renewals: float | Floats, ttl: float) -> Floats:
     return np.where(nu > 0, np.expm1(np.minimum(nu * ttl, 500)) / np.where(nu > 0, nu, 1), ttl)
 
 
+def fixed_ttl(arrivals: float | Floats, lives: float | Floats) -> Floats:
+    """h = lambda P / (1 + lambda P); P is the TTL, or how long an entry lives where something ends or renews it."""
+    fills: Floats = np.multiply(arrivals, lives, dtype=np.float64)
+    present: Floats = fills / (1 + fills)
+    return present
+
+
 def sliding_ttl(lookups: float | Floats, ttl: float) -> Floats:
     """h = 1 - e^(-lambda T): a hit is a gap shorter than the TTL."""
     rate = np.asarray(lookups, dtype=np.float64)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from loadtest.renewal import life, over_keys, renewed_life
+from loadtest.renewal import fixed_ttl, life, over_keys, renewed_life
 from loadtest.scenarios import DAY_S, HOUR_S
 from loadtest.traffic import PAGE_REQUESTS, Action
 
@@ -111,8 +111,7 @@ def ijp(scenario: Scenario, population: Population) -> float:
 def ijp_present(scenario: Scenario, rate: Floats) -> Floats:
     """(users,) share of time, and so of visits, for which a user's preferences are there."""
     lives = renewed_life(rate * visit(scenario).change_follows, scenario.catalog.ijp.ttl_s / DAY_S)
-    present: Floats = 1 - 1 / (1 + lives * rate)
-    return present
+    return fixed_ttl(rate, lives)
 
 
 def company_rates(scenario: Scenario, population: Population) -> Floats:
@@ -137,9 +136,7 @@ def company(scenario: Scenario, population: Population) -> float:
 def company_present(scenario: Scenario, rates: Floats) -> Floats:
     """(companies,) share of time for which each company's data is there."""
     lives = renewed_life(scenario.company_refreshes_per_day, scenario.catalog.company.ttl_s / DAY_S)
-    arrivals = rates + scenario.company_refreshes_per_day
-    present: Floats = lives * arrivals / (1 + lives * arrivals)
-    return present
+    return fixed_ttl(rates + scenario.company_refreshes_per_day, lives)
 
 
 def match(scenario: Scenario, population: Population) -> float:

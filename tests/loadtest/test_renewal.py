@@ -41,18 +41,11 @@ def poisson(rate: float, lookups: int = LOOKUPS, seed: int = 3) -> np.ndarray:
     return np.random.default_rng([seed, lookups]).exponential(1 / rate, lookups)
 
 
-def fixed_ttl(rates: float | np.ndarray, removals: float = 0) -> np.ndarray:
-    """An entry lives for its TTL of 1, or until something invalidates it; a lookup behind that fills it again."""
-    fills: np.ndarray = rates * renewal.life(removals, 1.0)
-    hit_rates: np.ndarray = fills / (1 + fills)
-    return hit_rates
-
-
 @pytest.mark.parametrize(("rate", "removals"), [(0.2, 0), (1.0, 0), (5.0, 0), (2.0, 0.3), (2.0, 2.0)])
 def test_a_fixed_ttl_with_invalidations(rate: float, removals: float) -> None:
     found = simulated(poisson(rate), removals=removals)
 
-    assert found == pytest.approx(float(fixed_ttl(rate, removals)), abs=0.01)
+    assert found == pytest.approx(float(renewal.fixed_ttl(rate, renewal.life(removals, 1.0))), abs=0.01)
 
 
 @pytest.mark.parametrize("rate", [0.3, 2.0])
@@ -69,6 +62,24 @@ def test_a_write_that_renews() -> None:
     assert found == pytest.approx(lives / (lives + absent), abs=0.01)
 
 
+def test_sessions_in_bursts() -> None:
+    """The first lookup of a session meets what the session before it left; the three behind it hit."""
+    starts = poisson(0.7, LOOKUPS // 4)
+    gaps = np.column_stack([starts, np.full((len(starts), 3), 1e-6)]).ravel()
+
+    assert simulated(gaps) == pytest.approx(1 - (1 - float(renewal.fixed_ttl(0.7, 1.0))) / 4, abs=0.01)
+
+
+def test_users_who_differ() -> None:
+    rates = np.random.default_rng(5).gamma(0.6, 0.5 / 0.6, 40)
+    lookups = [max(1, round(rate * 2_000)) for rate in rates]
+    hits = sum(n * simulated(poisson(rate, n)) for rate, n in zip(rates, lookups, strict=True))
+
+    predicted = renewal.over_keys(rates, renewal.fixed_ttl(rates, 1.0))
+
+    assert hits / sum(lookups) == pytest.approx(predicted, abs=0.01)
+
+
 def zipf(keys: int, exponent: float) -> np.ndarray:
     weights: np.ndarray = np.arange(1, keys + 1) ** -exponent
     weights /= weights.sum()
@@ -81,7 +92,7 @@ def test_popularity_by_zipf() -> None:
 
     simulations = [simulated(poisson(rate, max(100, round(rate * 1_000)), seed)) for seed, rate in enumerate(rates)]
 
-    predicted = renewal.over_keys(rates, fixed_ttl(rates))
+    predicted = renewal.over_keys(rates, renewal.fixed_ttl(rates, 1.0))
     assert float((weights * simulations).sum()) == pytest.approx(predicted, abs=0.01)
 
 
