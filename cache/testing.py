@@ -118,7 +118,7 @@ class TestServer:
         return {"clock": self.clock, "jitter": lambda: 0.0, **options}
 
 
-_NOWHERE: Final = "unix:///the-cache-is-off"  # stands in the log, as where no server is
+_NOWHERE: Final = "unix:///the-cache-is-off"  # the place of the server, as the log then names it
 
 
 def off(**options: Any) -> CacheService:

@@ -69,7 +69,12 @@ class TlsFront:
             "control": str(self._control),
         }
         write_private(settings, json.dumps(what_to_do).encode())
-        self._process = Guarded(self._folder, [sys.executable, "-m", "local.front_process", str(settings)], cwd=_ROOT)
+        command = [sys.executable, "-m", "local.front_process", str(settings)]
+        try:
+            self._process = Guarded(self._folder, command, cwd=_ROOT)
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         try:
             self._wait_until_ready()
         except BaseException:

@@ -1,4 +1,4 @@
-"""A cluster in trouble: a shard that is away takes nobody else along, and what moves is followed."""
+"""A cluster in trouble: a shard that is down affects no other, and what moves is followed."""
 
 from __future__ import annotations
 

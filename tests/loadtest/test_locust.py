@@ -66,7 +66,7 @@ match = 0.6
 """
 
 
-# People who do much in seconds; what they do, and in which order, hangs on the seed alone.
+# People who do much in seconds; what they do, and in which order, depends on the seed alone.
 _BUSY = """
 [busy]
 based_on = "small"
