@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadtest.verdict import Judgement, Row
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNDECIDED: "yellow"}
-_WIDTH_IN_A_FILE = 128
+_WIDTH_IN_A_FILE = 140
 
 
 @contextmanager
