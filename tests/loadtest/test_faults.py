@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from cache.stats import UNAVAILABLE, Stats
+from cache.stats import UNAVAILABLE
 from loadtest import faults, recovery, scenarios, texts, virtual
-from loadtest.counts import Counts
 from loadtest.errors import ScenarioError
 from loadtest.faults import Fault
-from loadtest.result import Result
 from loadtest.scenarios import DAY_S, HOUR_S
+from tests.loadtest.results import made_up
+
+if TYPE_CHECKING:
+    from loadtest.result import Result
 
 SMALL = scenarios.load("small").changed(users=300, days=3)
 
@@ -80,23 +84,12 @@ def test_faults_of_one_instant_have_the_same_dips() -> None:
 
 def counted(rates: dict[range, float], *planned: str) -> Result:
     """A run of which only the sessions' hit rates are known, by stretches of hours; 1,000 lookups an hour."""
-    counts = Counts.of(SMALL.catalog.names(), SMALL.users)
+    end = max(hours.stop for hours in rates)
+    result = made_up(SMALL, faults=tuple(faults.parse(text) for text in planned), ran_s=end * HOUR_S)
     for hours, rate in rates.items():
         for minute in range(hours.start * 60, hours.stop * 60, 3):
-            counts.types["session"].add(0, round(50 * rate), 50, minute)
-    end = max(hours.stop for hours in rates)
-    return Result(
-        scenario=SMALL,
-        population=None,
-        seed=1,
-        layout="hash",
-        counts=counts,
-        stats=Stats(),
-        clock_note="",
-        server_version="",
-        faults=tuple(faults.parse(text) for text in planned),
-        ran_s=end * HOUR_S,
-    )
+            result.counts.types["session"].add(0, round(50 * rate), 50, minute)
+    return result
 
 
 def test_a_later_fault_is_compared_with_the_time_between_the_dips() -> None:

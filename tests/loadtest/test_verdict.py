@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from cache.nodes import NODE_TYPES
-from cache.stats import Stats
 from loadtest import intervals, population, scenarios, verdict
 from loadtest.counts import Counts
 from loadtest.errors import ExitCode
 from loadtest.intervals import Estimate
-from loadtest.result import Memory, Result
+from loadtest.result import Memory
 from loadtest.verdict import NodeRow, Row, Verdict
+from tests.loadtest.results import made_up
+
+if TYPE_CHECKING:
+    from loadtest.result import Result
 
 
 def estimate(low: float | None, high: float | None) -> Estimate:
@@ -112,17 +115,7 @@ def test_all_hits_are_still_uncertain() -> None:
 def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail() -> None:
     scenario = scenarios.load("small").changed(users=1, days=5)
     between = (NODE_TYPES["cache.t4g.medium"].usable_bytes + NODE_TYPES["cache.m6g.large"].usable_bytes) // 2
-    result = Result(
-        scenario=scenario,
-        population=None,
-        seed=1,
-        layout="hash",
-        counts=Counts.of(scenario.catalog.names(), 1),
-        stats=Stats(),
-        clock_note="",
-        server_version="",
-        memory=[Memory(0, between)],
-    )
+    result = made_up(scenario, memory=[Memory(0, between)])
 
     def of(sizing: list[NodeRow]) -> dict[str, Verdict]:
         return {each.node_type: each.verdict for each in sizing}
@@ -140,20 +133,12 @@ def test_a_part_of_the_data_that_fits_is_no_pass_and_one_that_does_not_is_a_fail
 def measured(hit_rate: float) -> Result:
     """A run of `small` with this hit rate of match scores, and nothing else."""
     scenario = scenarios.load("small")
-    counts = Counts.of(scenario.catalog.names(), scenario.users)
+    result = made_up(scenario, population=population.draw(scenario, seed=1))
+    match = result.counts.types["match"]
     # Not alike for all, or nothing would be uncertain.
-    counts.types["match"].lookups[:] = [900, 1_100] * (scenario.users // 2)
-    counts.types["match"].hits[:] = [int(800 * hit_rate), int(1_200 * hit_rate)] * (scenario.users // 2)
-    return Result(
-        scenario=scenario,
-        population=population.draw(scenario, seed=1),
-        seed=1,
-        layout="hash",
-        counts=counts,
-        stats=Stats(),
-        clock_note="",
-        server_version="",
-    )
+    match.lookups[:] = [900, 1_100] * (scenario.users // 2)
+    match.hits[:] = [int(800 * hit_rate), int(1_200 * hit_rate)] * (scenario.users // 2)
+    return result
 
 
 def test_a_run_that_broke_off_says_so_of_each_row_and_does_not_blame_the_closed_form() -> None:
