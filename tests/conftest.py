@@ -23,8 +23,8 @@ START = 1_767_571_200
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples every time, for as long as they take: what fails has failed because of a change.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
-# `make soak`: others every time, for half an hour and more.
-hypothesis.settings.register_profile("soak", deadline=None, max_examples=100_000, database=None)
+# `make soak`: others every time, for half an hour and more; where CI is set, Hypothesis would take the same ones.
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=100_000, derandomize=False, database=None)
 hypothesis.settings.load_profile("steady")
 
 
