@@ -7,6 +7,7 @@ this process and ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -25,6 +26,7 @@ from moto.elasticache.models import elasticache_backends
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.models import FakeBucket
 from moto.server import ThreadedMotoServer
+from werkzeug.routing import Rule
 
 from infra.translations import limits
 from local.errors import LocalError
@@ -66,8 +68,9 @@ class Cloud:
     """`with Cloud() as cloud:` answers at `cloud.endpoint` as AWS would, for boto3 and `cloud.send` alike."""
 
     def __enter__(self) -> Self:
-        self._patch = mock.patch.object(FakeBucket, "get_permission", _permission)
-        self._patch.start()
+        self._patches = contextlib.ExitStack()
+        self._patches.enter_context(mock.patch.object(FakeBucket, "get_permission", _permission))
+        self._patches.enter_context(mock.patch.object(Rule, "compile", _one_at_a_time(Rule.compile)))
         self._server = ThreadedMotoServer(HOST, port=0, verbose=False)
         self._server.start()
         _, port = self._server.get_host_and_port()
@@ -85,7 +88,7 @@ class Cloud:
         # Moto's backends are the process's: the next one starts empty.
         BackendDict.reset()
         reset_model_data()
-        self._patch.stop()
+        self._patches.close()
 
     def client(self, service: str, region: str) -> Any:
         """Boto3's client; made once, since making one takes 50 ms."""
@@ -154,6 +157,20 @@ def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:
     document = json.loads(bucket.policy)
     document["Statement"] = [statement for statement in document["Statement"] if "Condition" not in statement]
     return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
+
+
+def _one_at_a_time(compile_rule: Callable[[Rule], None]) -> Callable[[Rule], None]:
+    """For Pythons below 3.12, whose parser of source does not bear two threads (python/cpython#106905).
+
+    Moto compiles a service's routes by way of source, at the first request: two such at once were a 500 now and then.
+    """
+    lock = threading.RLock()
+
+    def locked(rule: Rule) -> None:
+        with lock:
+            compile_rule(rule)
+
+    return locked
 
 
 def _gone(error: ClientError) -> bool:
