@@ -25,7 +25,7 @@ validate: $(READY) ## drive the traffic through the cache on a real Valkey; verd
 	@.venv/bin/python -m loadtest validate $(ARGS)
 
 test: $(READY) ## run every test, the linter and the type checker
-	@.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@.venv/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 soak: $(READY) ## what is too long for `test`: stale reads, fuzzing, 100,000 users, a million rows, alarms on new runs
 	@for seed in 1 2 3 4 5; do .venv/bin/python -m tests.behaviour.model --seed $$seed $(ARGS) || exit 1; done
