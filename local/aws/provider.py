@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from concurrent import futures
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import grpc
@@ -51,7 +52,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return empty_pb2.Empty()
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return plugin_pb2.PluginInfo(version="7.0.0")
+        # The engine warns of a plugin that is older than the program's package.
+        return plugin_pb2.PluginInfo(version=version("pulumi-aws"))
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         return provider_pb2.CheckResponse(inputs=request.news)
