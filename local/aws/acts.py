@@ -146,17 +146,26 @@ def _update_group(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
 
 
 def _delete_bucket(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
-    if inputs.get("forceDestroy"):
-        listed = cloud.send(Call("s3", "ListObjectVersions", {"Bucket": id_}), region)
-        for entry in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())):
-            version = {"Bucket": id_, "Key": entry["Key"], "VersionId": entry["VersionId"]}
-            cloud.send(Call("s3", "DeleteObject", version), region)
-    try:
-        cloud.send(Call("s3", "DeleteBucket", {"Bucket": id_}), region)
-    except RefusedError as error:
-        if error.gone:
-            raise
-        raise RefusedError(f"{error} Empty bucket {id_}, or set protectData false and run up first.") from None
+    while True:
+        if inputs.get("forceDestroy"):
+            _empty_bucket(cloud, id_, region)
+        try:
+            cloud.send(Call("s3", "DeleteBucket", {"Bucket": id_}), region)
+        except RefusedError as error:
+            if "BucketNotEmpty" not in str(error):
+                raise
+            if not inputs.get("forceDestroy"):
+                raise RefusedError(f"{error} Empty bucket {id_}, or set protectData false and run up first.") from None
+            # Logs were written to it meanwhile, or there were over a thousand: again, as the real provider does.
+        else:
+            return
+
+
+def _empty_bucket(cloud: Cloud, id_: str, region: str) -> None:
+    listed = cloud.send(Call("s3", "ListObjectVersions", {"Bucket": id_}), region)
+    for entry in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())):
+        version = {"Bucket": id_, "Key": entry["Key"], "VersionId": entry["VersionId"]}
+        cloud.send(Call("s3", "DeleteObject", version), region)
 
 
 _UPDATES: Final[dict[str, Callable[[Cloud, str, Inputs, str], None]]] = {
