@@ -7,7 +7,8 @@ plain form beside it is for deciding: whole numbers are ints, secrets are open, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pulumi
 from google.protobuf import struct_pb2
@@ -20,16 +21,31 @@ if TYPE_CHECKING:
 UNKNOWN: Final = rpc.UNKNOWN
 
 
+@dataclass(frozen=True)
+class Elided:
+    """An archive or asset of which the engine says only what was in it, by its hash: that of the state, mostly."""
+
+    hash: str
+
+
 def plain(message: struct_pb2.Struct) -> dict[str, Any]:
     """The properties in a message. Raises ValueError for what is no property value.
 
     Archives and assets keep the engine's `hash` of what was in them: their files may have changed since.
     """
-    made = {key: _plain(value) for key, value in PropertyValue.unmarshal_map(message).items()}
-    for key, value in made.items():
-        if isinstance(value, pulumi.Asset | pulumi.Archive):
-            value.hash = message.fields[key].struct_value.fields["hash"].string_value  # type: ignore[union-attr]
-    return made
+    return {key: _hashed(value) or _plain(PropertyValue.unmarshal(value)) for key, value in message.fields.items()}
+
+
+def _hashed(value: struct_pb2.Value) -> Elided | pulumi.Asset | pulumi.Archive | None:
+    fields = value.struct_value.fields
+    if rpc._special_sig_key not in fields or "hash" not in fields:
+        return None
+    hashed = fields["hash"].string_value
+    if not fields.keys() & {"assets", "path", "text", "uri"}:
+        return Elided(hashed)
+    made: Any = PropertyValue.unmarshal(value).value
+    made.hash = hashed
+    return cast("pulumi.Asset | pulumi.Archive", made)
 
 
 def secret_names(message: struct_pb2.Struct) -> frozenset[str]:

@@ -92,8 +92,8 @@ class Engine:
             for urn, state in list(self.state.items()):
                 answer = self._provider.Read(
                     provider_pb2.ReadRequest(
-                        id=state.id, urn=urn, name=state.name, type=state.type, inputs=state.inputs,
-                        properties=state.outputs,
+                        id=state.id, urn=urn, name=state.name, type=state.type, inputs=_elided(state.inputs),
+                        properties=_elided(state.outputs),
                     )
                 )  # fmt: skip
                 if not answer.id:
@@ -103,7 +103,11 @@ class Engine:
                 diff = self._diff(state, answer.inputs)
                 if diff.changes == provider_pb2.DiffResponse.DIFF_SOME:
                     drifted[state.name] = list(diff.diffs)
-                self.state[urn] = replace(state, inputs=answer.inputs, outputs=answer.properties)
+                self.state[urn] = replace(
+                    state,
+                    inputs=_restored(answer.inputs, state.inputs),
+                    outputs=_restored(answer.properties, state.inputs),
+                )
         return drifted
 
     def destroy(self) -> None:
@@ -166,8 +170,8 @@ class Engine:
     def _diff(self, state: State, news: Any) -> Any:
         return self._provider.Diff(
             provider_pb2.DiffRequest(
-                id=state.id, urn=state.urn, olds=state.outputs, old_inputs=state.inputs, news=news, name=state.name,
-                type=state.type, ignoreChanges=state.ignored,
+                id=state.id, urn=state.urn, olds=_elided(state.outputs), old_inputs=_elided(state.inputs),
+                news=_elided(news), name=state.name, type=state.type, ignoreChanges=state.ignored,
             )
         )  # fmt: skip
 
@@ -175,8 +179,8 @@ class Engine:
         try:
             self._provider.Delete(
                 provider_pb2.DeleteRequest(
-                    id=state.id, urn=state.urn, properties=state.outputs, old_inputs=state.inputs, name=state.name,
-                    type=state.type,
+                    id=state.id, urn=state.urn, properties=_elided(state.outputs), old_inputs=_elided(state.inputs),
+                    name=state.name, type=state.type,
                 )
             )  # fmt: skip
         except grpc.RpcError as error:
@@ -304,8 +308,8 @@ class _Run(mocks.MockMonitor):
     def _update(self, old: State, new: State) -> State:
         made = self._engine._provider.Update(
             provider_pb2.UpdateRequest(
-                id=old.id, urn=new.urn, olds=old.outputs, old_inputs=old.inputs, news=new.inputs, name=new.name,
-                type=new.type, preview=self._preview, ignoreChanges=new.ignored,
+                id=old.id, urn=new.urn, olds=_elided(old.outputs), old_inputs=_elided(old.inputs), news=new.inputs,
+                name=new.name, type=new.type, preview=self._preview, ignoreChanges=new.ignored,
             )
         )  # fmt: skip
         return self._kept(replace(new, id=old.id, outputs=made.properties), "update")
@@ -334,4 +338,24 @@ def _with_hashes(message: Any) -> Any:
             for _, asset in sorted(fields["assets"].struct_value.fields.items()):
                 digest.update(Path(asset.struct_value.fields["path"].string_value).read_bytes())
             fields["hash"].string_value = digest.hexdigest()
+    return made
+
+
+def _elided(message: Any) -> Any:
+    """As the engine sends a state, and both sides of a Diff: of an archive there is only the hash."""
+    made = struct_pb2.Struct()
+    made.CopyFrom(message)
+    for value in made.fields.values():
+        if rpc._special_sig_key in value.struct_value.fields:
+            value.struct_value.fields.pop("assets", None)
+    return made
+
+
+def _restored(message: Any, inputs: Any) -> Any:
+    """As the engine takes over what was read: the archives are those of the state."""
+    made = struct_pb2.Struct()
+    made.CopyFrom(message)
+    for key, value in inputs.fields.items():
+        if rpc._special_sig_key in value.struct_value.fields and "assets" in value.struct_value.fields:
+            made.fields[key].CopyFrom(value)
     return made
