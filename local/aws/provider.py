@@ -136,11 +136,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
         with self._answering(context, request.urn):
             if request.preview:
-                outputs = {
-                    key: value
-                    for key, value in wire.plain(request.olds).items()
-                    if key not in request.news.fields and key not in request.old_inputs.fields
-                }
+                olds = wire.plain(request.olds)
+                outputs = {key: olds[key] for key in self._resources.unknown_outputs(request.type) if key in olds}
                 return provider_pb2.UpdateResponse(properties=wire.with_values(request.news, outputs))
             record = self._resources.update(
                 request.type, request.id, wire.plain(request.old_inputs), wire.plain(request.news)

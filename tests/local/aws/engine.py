@@ -58,6 +58,7 @@ class Engine:
         self._settings_file = settings_file or stack.ROOT / f"Pulumi.{stack_name}.yaml"
         self.state: dict[str, State] = {}
         self.outputs: dict[str, Any] = {}
+        self.previewed: dict[str, Any] = {}
         self.steps: list[tuple[str, str]] = []
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self._provider = cast("Any", provider_pb2_grpc).ResourceProviderStub(self._channel)
@@ -146,7 +147,9 @@ class Engine:
                         self._delete(state)
             for old in reversed(run.replaced):
                 self._delete(old, from_state=False)
-        if not preview:
+        if preview:
+            self.previewed = run.outputs
+        else:
             self.outputs = run.outputs
         return self.steps
 

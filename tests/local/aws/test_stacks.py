@@ -245,6 +245,7 @@ def test_a_node_type_changes_in_place_and_the_data_stays(prod_is_up: tuple[Local
 
     changes = {"cacheNodeType": "cache.m6g.large"}
     assert ("update", "cache") in engine.preview(changes)
+    assert engine.previewed["port"] == port
     engine.up(changes)
 
     large = NODE_TYPES["cache.m6g.large"]
