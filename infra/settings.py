@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from cache.nodes import NODE_TYPES
 from infra import stack_file
 from infra.fields import STACK_KEY, Settings, Subscription
-from infra.rules import RULES
+from infra.rules import RULES, Breach
 from infra.stack_file import SettingsError
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
     else:
         bad = set()
     problems += [
-        f"{_path(*breach.path)} is {'not set' if breach.value is None else repr(breach.value)}; {breach.allowed} "
-        f"{_command(stack, *breach.path, remove=breach.remove)}"
+        _breached(stack, breach)
         for needed, rule in RULES
         if not bad & set(needed)
         for breach in rule(settings, given.keys())
@@ -122,12 +121,24 @@ def _told(stack: str, detail: ErrorDetails, given: Mapping[str, Any]) -> str:
         return f"{key} is no setting. Known: {known}. {_command(stack, *path, remove=True)}"
     value = given.get(top) if len(path) == 1 else detail["input"]
     if value == stack_file.PLACEHOLDER:
-        return f"{key} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
+        return _encrypted(stack, *path)
     may_be_secret = top == "alarmSubscriptions" and path[-1] != "protocol"
     shown = "wrong (not shown, as it may hold a password)" if may_be_secret else repr(value)
     what = _SHAPES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     first = {"tuple_type": (0,), "dict_type": ("<name>",)}.get(detail["type"], ())
     return f"{key} is {shown}: {what}. {_command(stack, *path, *first)}"
+
+
+def _breached(stack: str, breach: Breach) -> str:
+    if breach.value == stack_file.PLACEHOLDER:
+        return _encrypted(stack, *breach.path)
+    value = "not set" if breach.value is None else repr(breach.value)
+    command = _command(stack, *breach.path, remove=breach.remove)
+    return f"{_path(*breach.path)} is {value}; {breach.allowed} {command}"
+
+
+def _encrypted(stack: str, *path: str | int) -> str:
+    return f"{_path(*path)} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
 
 
 def _path(*parts: str | int) -> str:

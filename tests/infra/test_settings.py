@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -351,11 +352,19 @@ def test_an_encrypted_endpoint_is_a_placeholder_without_pulumi(tmp_path: Path) -
     }
 
 
-def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("cacheNodes: {secure: v1:cipher}", "cacheNodes"),
+        ("extraKeyPatterns: [{secure: v1:cipher}]", "extraKeyPatterns[0]"),
+    ],
+)
+def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path, written: str, named: str) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
-    file.write_text(ENCRYPTED + "  cacheNodes: {secure: v1:cipher}\n")
+    file.write_text(f"{ENCRYPTED}  {written}\n")
 
-    with pytest.raises(SettingsError, match="cacheNodes is encrypted, which only an alarm's endpoint may be"):
+    told = re.escape(f"{named} is encrypted, which only an alarm's endpoint may be")
+    with pytest.raises(SettingsError, match=told):
         settings.from_file(file)
 
 
