@@ -41,6 +41,9 @@ def pulumi(
         )
         if selected:
             return selected
+        if _is_left_locked(workspace):
+            print("local: a command was killed; the lock that it left on the stack is taken away.", file=sys.stderr)
+            _run([cli, "cancel", "--stack", workspace.stack, "--yes"], workspace, environment)
         unasked = [] if command == "preview" else ["--yes"]
         return _run([cli, command, "--stack", workspace.stack, *unasked, *arguments], workspace, environment)
 
@@ -117,9 +120,15 @@ def _running(workspace: Workspace) -> Iterator[Running]:
         yield running
 
 
+def _is_left_locked(workspace: Workspace) -> bool:
+    """Whether the stack's lock is one that nobody gives back: there is one command at a time."""
+    return any((workspace.folder / "backend" / ".pulumi" / "locks").rglob("*.json"))
+
+
 def _run(command: list[str], workspace: Workspace, environment: Mapping[str, str]) -> int:
-    """Ctrl-C reaches Pulumi too, which then finishes what is under way; we wait for it."""
+    """The exit code, as in a shell. Ctrl-C reaches Pulumi too, which finishes what is under way; we wait for it."""
     with subprocess.Popen(command, cwd=workspace.project, env=dict(environment)) as child:  # noqa: S603
         while True:
             with contextlib.suppress(KeyboardInterrupt):
-                return child.wait()
+                code = child.wait()
+                return code if code >= 0 else 128 - code

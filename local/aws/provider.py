@@ -193,7 +193,8 @@ class ProviderServer:
 
     def __enter__(self) -> Self:
         options = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-        self._server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=options)
+        self._threads = futures.ThreadPoolExecutor(_THREADS)
+        self._server = grpc.server(self._threads, options=options)
         add = cast("Any", provider_pb2_grpc).add_ResourceProviderServicer_to_server
         add(Provider(self._resources), self._server)
         self.port: int = self._server.add_insecure_port(f"{HOST}:0")
@@ -202,3 +203,4 @@ class ProviderServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(grace=None).wait()
+        self._threads.shutdown()  # what is being made is made: whoever ends this ends that too

@@ -234,6 +234,25 @@ with control.find(pathlib.Path(sys.argv[1])).command():
 """
 
 
+def test_the_lock_of_a_pulumi_that_was_killed_is_taken_away(machine: Machine) -> None:
+    control.start(machine.state, machine.environment_without_keys())
+    lock = machine.state / "backend" / ".pulumi" / "locks" / "organization" / "roleferry-cache" / "prod" / "1.json"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    machine.pulumi.write_text(f'#!/bin/sh\n[ "$1" != cancel ] || rm {lock}\n[ "$1" != up ] || ls {lock.parent}\n')
+
+    run = machine.local("up", "--stack", "prod")
+
+    assert run.stderr == "local: a command was killed; the lock that it left on the stack is taken away.\n"
+    assert run.stdout == ""
+
+
+def test_a_pulumi_that_is_killed_has_the_exit_code_that_a_shell_gives(machine: Machine) -> None:
+    machine.pulumi.write_text('#!/bin/sh\n[ "$1" = stack ] || kill -KILL $$\n')
+
+    machine.local("up", "--stack", "prod", check=137)
+
+
 def test_what_a_killed_daemon_left_is_no_hindrance(machine: Machine) -> None:
     control.start(machine.state, machine.environment_without_keys())
     (machine.state / "backend").mkdir()
