@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,14 @@ RECORD = {"score": 87.25, "skills": 1, "title": 2, "location": 3, "salary": 4, "
 JOBS = st.sampled_from([(1 << bits) + step for bits in (7, 12, 15, 23, 31, 63) for step in (-1, 0, 1)]).filter(
     lambda job: job < 1 << 63
 ) | st.integers(0, 2**63 - 1)
-CONTENTS = st.binary(max_size=63) | st.integers(0, 2**64).map(lambda number: b"%d" % number) | st.just(b"007")
+# It stays text when packed here, which the server reads alike; only a generation can be one, by chance.
+NEGATIVE = re.compile(rb"-[0-9]+")
+CONTENTS = (
+    st.binary(max_size=63).filter(lambda content: not NEGATIVE.fullmatch(content))
+    | st.integers(0, 2**64).map(lambda number: b"%d" % number)
+    | st.just(b"007")
+)
+NAMES = st.binary(min_size=1, max_size=63).filter(lambda name: not (name.isdigit() or NEGATIVE.fullmatch(name)))
 
 # What releases have given to RESTORE.
 GOLDEN = (
@@ -46,7 +54,7 @@ def connection(server: Valkey) -> Iterator[redis.Redis]:
 
 @given(
     st.lists(JOBS, min_size=1, max_size=20, unique=True),
-    st.dictionaries(st.binary(min_size=1, max_size=63).filter(lambda name: not name.isdigit()), CONTENTS, max_size=5),
+    st.dictionaries(NAMES, CONTENTS, max_size=5),
 )
 def test_the_server_has_the_same_bytes(connection: redis.Redis, jobs: list[int], others: dict[bytes, bytes]) -> None:
     generations = {job: b"%05d" % number for number, job in enumerate(jobs)}
