@@ -8,16 +8,17 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
+from pulumi.runtime.config import is_config_secret
 from pydantic import ValidationError
 
 from cache.nodes import NODE_TYPES
 from infra import stack_file
 from infra.fields import STACK_KEY, Settings, Subscription
-from infra.rules import RULES, Breach
+from infra.rules import RULES
 from infra.stack_file import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -48,16 +49,22 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
             given[key] = text
         elif namespace == PROJECT:
             given[name] = _decoded(text)
+    encrypted = [path for path in _encrypted(given) if path[0] != "alarmSubscriptions" or path[-1] != "endpoint"]
+    problems += [
+        f"{_path(*path)} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
+        for path in encrypted
+    ]
+    bad = {str(path[0]) for path in encrypted}
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        bad = {str(detail["loc"][0]) for detail in error.errors()}
-        problems += [_told(stack, detail, given) for detail in error.errors()]
+        details = [detail for detail in error.errors() if detail["loc"][0] not in bad]
+        problems += [_told(stack, detail, given) for detail in details]
+        bad |= {str(detail["loc"][0]) for detail in details}
         settings = Settings.model_validate(_FILLERS | {k: v for k, v in given.items() if k not in bad})
-    else:
-        bad = set()
     problems += [
-        _breached(stack, breach)
+        f"{_path(*breach.path)} is {'not set' if breach.value is None else repr(breach.value)}; {breach.allowed} "
+        f"{_command(stack, *breach.path, remove=breach.remove)}"
         for needed, rule in RULES
         if not bad & set(needed)
         for breach in rule(settings, given.keys())
@@ -68,8 +75,16 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
 
 
 def from_pulumi() -> Settings:
-    """The settings of the stack that Pulumi is running."""
-    return read(pulumi.get_stack(), pulumi.runtime.config.CONFIG.get() or pulumi.runtime.config.get_config_env())
+    """The settings of the stack that Pulumi is running. Raises SettingsError."""
+    config = pulumi.runtime.config.CONFIG.get() or pulumi.runtime.config.get_config_env()
+    return read(
+        pulumi.get_stack(),
+        {
+            # Pulumi tells of a setting, not of its parts.
+            key: stack_file.PLACEHOLDER if is_config_secret(key) and not key.endswith(":alarmSubscriptions") else text
+            for key, text in config.items()
+        },
+    )
 
 
 def from_file(path: Path) -> Settings:
@@ -102,6 +117,15 @@ def _decoded(text: str) -> Any:
         return text
 
 
+def _encrypted(value: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Where placeholders stand."""
+    if value == stack_file.PLACEHOLDER:
+        yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        yield from _encrypted(part, *path, name)
+
+
 # What pydantic calls these in Python's words.
 _SHAPES: Final = {
     "tuple_type": "it must be a list",
@@ -120,25 +144,11 @@ def _told(stack: str, detail: ErrorDetails, given: Mapping[str, Any]) -> str:
         known = ", ".join(sorted({field.alias or name for name, field in fields.items()} - {STACK_KEY}))
         return f"{key} is no setting. Known: {known}. {_command(stack, *path, remove=True)}"
     value = given.get(top) if len(path) == 1 else detail["input"]
-    if value == stack_file.PLACEHOLDER:
-        return _encrypted(stack, *path)
     may_be_secret = top == "alarmSubscriptions" and path[-1] != "protocol"
     shown = "wrong (not shown, as it may hold a password)" if may_be_secret else repr(value)
     what = _SHAPES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     first = {"tuple_type": (0,), "dict_type": ("<name>",)}.get(detail["type"], ())
     return f"{key} is {shown}: {what}. {_command(stack, *path, *first)}"
-
-
-def _breached(stack: str, breach: Breach) -> str:
-    if breach.value == stack_file.PLACEHOLDER:
-        return _encrypted(stack, *breach.path)
-    value = "not set" if breach.value is None else repr(breach.value)
-    command = _command(stack, *breach.path, remove=breach.remove)
-    return f"{_path(*breach.path)} is {value}; {breach.allowed} {command}"
-
-
-def _encrypted(stack: str, *path: str | int) -> str:
-    return f"{_path(*path)} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
 
 
 def _path(*parts: str | int) -> str:

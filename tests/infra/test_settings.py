@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import pulumi
 import pytest
 from pydantic import ValidationError
 
@@ -357,6 +359,7 @@ def test_an_encrypted_endpoint_is_a_placeholder_without_pulumi(tmp_path: Path) -
     [
         ("cacheNodes: {secure: v1:cipher}", "cacheNodes"),
         ("extraKeyPatterns: [{secure: v1:cipher}]", "extraKeyPatterns[0]"),
+        ("owner: {secure: v1:cipher}", "owner"),
     ],
 )
 def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path, written: str, named: str) -> None:
@@ -393,3 +396,23 @@ def test_pulumi_hands_its_configuration_over_in_the_environment(monkeypatch: pyt
     stack.declare("scale-out")
 
     assert settings.from_pulumi() == settings.read("scale-out", stack.configuration("scale-out"))
+
+
+def test_a_secret_would_stand_in_the_open_and_is_refused() -> None:
+    stack.declare("prod")
+
+    def run() -> None:
+        config = stack.configuration("prod") | {
+            "roleferry-cache:owner": "team",
+            "roleferry-cache:alarmSubscriptions": '{"page": {"protocol": "https", "endpoint": "https://a.example"}}',
+        }
+        pulumi.runtime.config.set_all_config(config, ["roleferry-cache:owner", "roleferry-cache:alarmSubscriptions"])
+        settings.from_pulumi()
+
+    with pytest.raises(SettingsError) as caught:
+        contextvars.copy_context().run(run)
+    assert str(caught.value).splitlines() == [
+        "1 problem(s) in the settings of stack prod:",
+        "  owner is encrypted, which only an alarm's endpoint may be. "
+        "Set it with: pulumi config set --stack prod owner <value>",
+    ]
