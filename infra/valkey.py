@@ -108,7 +108,13 @@ class Valkey(pulumi.ComponentResource):
             snapshot_window=settings.snapshot_window,
             snapshot_retention_limit=settings.snapshot_retention_days,
             tags=names.tags("cache"),
-            opts=pulumi.ResourceOptions(parent=self, protect=settings.protect_data),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=settings.protect_data,
+                # ElastiCache changes no group's mode in place. The new one has the same id, so the old one goes first.
+                replacement_trigger=settings.cluster_mode,
+                delete_before_replace=True,
+            ),
             **size,
         )
         if settings.cluster_mode:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import pulumi
 import yaml
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, resource_pb2
 
@@ -48,6 +48,7 @@ class State:
     inputs: Any
     outputs: Any
     ignored: tuple[str, ...]
+    trigger: Any
 
 
 class Engine:
@@ -133,7 +134,11 @@ class Engine:
         config = document["config"] | {f"{settings.PROJECT}:{key}": value for key, value in (changes or {}).items()}
         chosen = settings.read(
             self.stack_name,
-            {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
+            {
+                key: value if isinstance(value, str) else json.dumps(value)
+                for key, value in config.items()
+                if value is not None
+            },
         )
         with self._command(chosen.region, new=not self.state):
             run = _Run(self, preview=preview)
@@ -277,13 +282,15 @@ class _Run(mocks.MockMonitor):
         if checked.failures:
             self.errors += [f"{urn}: {failure.property}: {failure.reason}" for failure in checked.failures]
             raise EngineError(self.errors[-1])
-        new = State(urn, request.type, request.name, "", checked.inputs, None, tuple(request.ignoreChanges))
+        trigger = json_format.MessageToDict(request.replacement_trigger)
+        new = State(urn, request.type, request.name, "", checked.inputs, None, tuple(request.ignoreChanges), trigger)
         if old is None:
             return self._create(new, "create")
         diff = engine._diff(old, checked.inputs)
-        if diff.replaces:
+        causes = [*diff.replaces, *(["its trigger"] if trigger != old.trigger else [])]
+        if causes:
             if request.protect:
-                self.errors.append(f"{urn}: it is protected, and {', '.join(diff.replaces)} would replace it")
+                self.errors.append(f"{urn}: it is protected, and {', '.join(causes)} would replace it")
                 raise EngineError(self.errors[-1])
             asked = request.deleteBeforeReplaceDefined
             return self._replace(old, new, first=request.deleteBeforeReplace if asked else diff.deleteBeforeReplace)

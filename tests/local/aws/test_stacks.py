@@ -352,6 +352,21 @@ def test_an_engine_of_another_family_gets_its_parameters_before_the_old_ones_go(
     assert engine.of("ParameterGroup").inputs["family"] == "valkey9"
 
 
+def test_a_cache_of_the_other_mode_is_a_new_one(prod_is_up: tuple[LocalAws, Engine]) -> None:
+    aws, engine = prod_is_up
+    engine.up()
+    cluster = {"clusterMode": True, "cacheNodeType": "cache.m6g.large", "cacheNodes": None, "shards": 2}
+    with pytest.raises(EngineError, match=r"cache: it is protected, and .*its trigger would replace it"):
+        engine.preview(cluster)
+    engine.up({"protectData": False})
+
+    engine.up(cluster | {"protectData": False})
+
+    assert seen(aws)["groups"] == {"roleferry-prod-cache": ("cache.m6g.large", 4, 2)}
+    engine.up({"protectData": False})
+    assert seen(aws)["groups"] == {"roleferry-prod-cache": ("cache.t4g.medium", 2, 1)}
+
+
 def test_the_cache_cannot_move_to_another_network(prod_is_up: tuple[LocalAws, Engine]) -> None:
     aws, engine = prod_is_up
     engine.up()
