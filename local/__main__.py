@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.stack_file import SettingsError
 from local import commands, rehearsal
+from local.control import DEFAULT_FOLDERS
 from local.errors import LocalError, UsageError
 from local.workspace import ROOT, Workspace, find_pulumi
 
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     at = argv.index("--") if "--" in argv else len(argv)
     options = _parser().parse_args(argv[:at])
     passed_on = argv[at + 1 :]
-    folder = (options.state or ROOT / ".local" / options.stack).resolve()
+    folder = (options.state or DEFAULT_FOLDERS / options.stack).resolve()
     workspace = Workspace(ROOT, options.stack, folder)
     try:
         match options.command:

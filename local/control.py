@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FILE: Final = "daemon.json"
 # It holds this for as long as it lives. A folder with such a file is ours to remove.
 LOCK: Final = "daemon.lock"
-_ROOT: Final = Path(__file__).parent.parent
+_ROOT: Final = Path(__file__).resolve().parent.parent
+# Below it each stack has its state folder, where none is given. Nobody else's files are there.
+DEFAULT_FOLDERS: Final = _ROOT / ".local"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,11 @@ def _is_locked(file: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Removes what a daemon left of its state folder. Raises UsageError for a folder that holds somebody's files."""
+    """Removes what a daemon, or a Pulumi that outlived it, left. Raises UsageError where somebody has files."""
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / LOCK).exists()):
+    is_ours = (folder / LOCK).exists() or folder.parent == DEFAULT_FOLDERS
+    if not folder.is_dir() or (any(folder.iterdir()) and not is_ours):
         raise UsageError(f"{folder} is no state folder, and would be removed. Give --state one that is new or empty.")
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -281,6 +281,15 @@ def test_an_interruption_ends_nothing_and_down_everything_at_once(machine: Machi
     assert machine.local("down", "--stack", "prod").stdout == "Stack prod is not up here.\n"
 
 
+def test_what_a_pulumi_that_outlived_its_command_left_goes() -> None:
+    left = control.DEFAULT_FOLDERS / "left-by-a-test"
+    (left / "backend" / ".pulumi").mkdir(parents=True)
+
+    control.remove(left)
+
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("command", ["down", "up"])
 def test_a_folder_of_somebodys_files_is_left_alone(machine: Machine, command: str) -> None:
     """A mistyped --state must not cost a home directory."""
