@@ -28,6 +28,8 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 # Below it each stack has its state folder, where none is given. Nobody else's files are there.
 DEFAULT_FOLDERS: Final = _ROOT / ".local"
 
+_NOT_NOW: Final = "what stands in for AWS under this stack is starting or ending. Try again in a moment."
+
 
 @dataclass(frozen=True)
 class Running:
@@ -53,10 +55,15 @@ class Running:
 
     @contextlib.contextmanager
     def command(self) -> Iterator[None]:
-        """While a command runs. Raises LocalError if another one does."""
-        with self._connection() as connection:
+        """While a command runs. Raises LocalError if another one does, or the daemon is about to end."""
+        try:
+            connection = self._connection()
             connection.send_bytes(b"command")
-            if connection.recv_bytes() == b"busy":
+            answer = connection.recv_bytes()
+        except (OSError, EOFError, AuthenticationError):
+            raise LocalError(_NOT_NOW) from None
+        with connection:
+            if answer == b"busy":
                 raise LocalError("another command runs on this stack. Wait for it, or run: python -m local down")
             yield
             connection.send_bytes(b"done")
@@ -99,9 +106,14 @@ def _is_locked(file: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Removes what a daemon, or a Pulumi that outlived it, left. Raises UsageError where somebody has files."""
+    """Removes what a daemon left, and in a default folder a Pulumi that outlived it.
+
+    Raises UsageError for a folder that holds somebody's files, LocalError while a daemon is starting or ending there.
+    """
     if not folder.exists():
         return
+    if _is_locked(folder / LOCK):
+        raise LocalError(_NOT_NOW)
     is_ours = (folder / LOCK).exists() or folder.parent == DEFAULT_FOLDERS
     if not folder.is_dir() or (any(folder.iterdir()) and not is_ours):
         raise UsageError(f"{folder} is no state folder, and would be removed. Give --state one that is new or empty.")

@@ -98,18 +98,25 @@ class Daemon:
 
 
 def main(folder: Path) -> None:
-    """Runs until the end. The state folder must exist."""
+    """Runs until the end, and holds the lock until the state folder, which must exist, is gone."""
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = _serve(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    for connection in waiting:
+        with contextlib.suppress(OSError):
+            connection.send_bytes(b"ended")
+            connection.close()
+
+
+def _serve(folder: Path) -> list[Connection]:
+    """Answers until it is told to end. Who wants to know of the end."""
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     key = (f"LOCAL{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30))
     authkey = secrets.token_bytes(32)
-    with (
-        (folder / LOCK).open("w") as lock,
-        Cloud() as cloud,
-        Caches(folder, dict([key])) as caches,
-    ):
+    with Cloud() as cloud, Caches(folder, dict([key])) as caches:
         listener = Listener((HOST, 0), authkey=authkey)
-        fcntl.flock(lock, fcntl.LOCK_EX)
         resources = Resources(cloud, caches)
         with ProviderServer(resources) as server:
             daemon = Daemon(resources, caches, listener)
@@ -132,11 +139,7 @@ def main(folder: Path) -> None:
             sys.stdout.flush()
             daemon.ended.get()
             daemon.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    for connection in daemon.waiting:
-        with contextlib.suppress(OSError):
-            connection.send_bytes(b"ended")
-            connection.close()
+    return daemon.waiting
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Inputs = Mapping[str, Any]
 
+# Of a bucket to which somebody writes all the time.
+_EMPTYINGS: Final = 100
 REPLICATION_GROUP: Final = "aws:elasticache/replicationGroup:ReplicationGroup"
 
 
@@ -146,13 +148,13 @@ def _update_group(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
 
 
 def _delete_bucket(cloud: Cloud, id_: str, inputs: Inputs, region: str) -> None:
-    while True:
+    for attempt in range(_EMPTYINGS):
         if inputs.get("forceDestroy"):
             _empty_bucket(cloud, id_, region)
         try:
             cloud.send(Call("s3", "DeleteBucket", {"Bucket": id_}), region)
         except RefusedError as error:
-            if "BucketNotEmpty" not in str(error):
+            if "BucketNotEmpty" not in str(error) or attempt + 1 == _EMPTYINGS:
                 raise
             if not inputs.get("forceDestroy"):
                 raise RefusedError(f"{error} Empty bucket {id_}, or set protectData false and run up first.") from None

@@ -287,7 +287,9 @@ class _Run(mocks.MockMonitor):
         if old is None:
             return self._create(new, "create")
         diff = engine._diff(old, checked.inputs)
-        causes = [*diff.replaces, *(["its trigger"] if trigger != old.trigger else [])]
+        causes = list(diff.replaces)
+        if None not in (trigger, old.trigger) and trigger != old.trigger:
+            causes.append("its trigger")
         if causes:
             if request.protect:
                 self.errors.append(f"{urn}: it is protected, and {', '.join(causes)} would replace it")

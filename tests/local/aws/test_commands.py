@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import pytest
 import redis
 import yaml
 
+from infra.stack_file import PLACEHOLDER
 from local import control
 from local.errors import LocalError
 from local.workspace import Workspace
@@ -227,6 +229,7 @@ def test_a_command_that_dies_leaves_nothing(machine: Machine) -> None:
 
 _STAYS_IN_A_COMMAND = """
 import pathlib, signal, sys
+from infra.stack_file import PLACEHOLDER
 from local import control
 with control.find(pathlib.Path(sys.argv[1])).command():
     print("in it", flush=True)
@@ -281,13 +284,25 @@ def test_an_interruption_ends_nothing_and_down_everything_at_once(machine: Machi
     assert machine.local("down", "--stack", "prod").stdout == "Stack prod is not up here.\n"
 
 
-def test_what_a_pulumi_that_outlived_its_command_left_goes() -> None:
-    left = control.DEFAULT_FOLDERS / "left-by-a-test"
-    (left / "backend" / ".pulumi").mkdir(parents=True)
+def test_what_a_pulumi_that_outlived_its_command_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "DEFAULT_FOLDERS", tmp_path)
+    (tmp_path / "prod" / "backend" / ".pulumi").mkdir(parents=True)
 
-    control.remove(left)
+    control.remove(tmp_path / "prod")
 
-    assert not left.exists()
+    assert not (tmp_path / "prod").exists()
+
+
+def test_an_ending_daemon_s_folder_is_not_the_next_one_s(machine: Machine) -> None:
+    machine.state.mkdir()
+    with (machine.state / control.LOCK).open("w") as lock:  # as one that waits for what is being made
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        refused = machine.local("up", "--stack", "prod", check=1).stderr
+        assert machine.local("down", "--stack", "prod", check=1).stderr == refused
+
+    assert refused.endswith("is starting or ending. Try again in a moment.\n")
+    assert machine.local("down", "--stack", "prod").stdout.startswith("Stack prod is down")
 
 
 @pytest.mark.parametrize("command", ["down", "up"])
@@ -378,5 +393,5 @@ def test_encrypted_settings_get_named_placeholders(tmp_path: Path) -> None:
         "roleferry-cache:owner",
     ]
     copy = yaml.safe_load((workspace.project / "Pulumi.dev.yaml").read_text())
-    assert copy["config"]["roleferry-cache:owner"] == "placeholder"
+    assert copy["config"]["roleferry-cache:owner"] == PLACEHOLDER
     assert copy.keys() == {"config"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,10 +14,12 @@ from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from local.aws import wire
+from local.aws.provider import ProviderServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local.aws.resources import Resources
     from tests.local.aws.conftest import LocalAws
 
 RECORDED = Path(__file__).parent / "engine"
@@ -55,6 +59,29 @@ def send_all(provider: Any, command: str) -> dict[str, dict[str, Any]]:
             answer = cast("Any", error).details()
         answers.setdefault(method, {})[key] = answer
     return answers
+
+
+def test_what_is_being_made_at_the_end_is_made_before_it() -> None:
+    """Else it would be made when what ends it has ended."""
+    is_asked, may_be_made = threading.Event(), threading.Event()
+
+    class Slow:
+        def create(self, *_: object) -> None:
+            is_asked.set()
+            may_be_made.wait(60)
+
+    server = ProviderServer(cast("Resources", Slow()))
+    server.__enter__()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, futures.ThreadPoolExecutor(1) as thread:
+        stub = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
+        asked = stub.Create.future(provider_pb2.CreateRequest(urn="urn", type="type"))
+        assert is_asked.wait(10)
+        ending = thread.submit(server.__exit__)
+        assert isinstance(asked.exception(10), grpc.RpcError)  # nobody waits for it any more
+        with pytest.raises(futures.TimeoutError):
+            ending.result(0.2)
+        may_be_made.set()
+        ending.result(10)
 
 
 def test_a_preview_is_answered_and_makes_nothing(provider: Any, local_aws: LocalAws) -> None:
