@@ -49,7 +49,11 @@ def read(stack: str, configuration: Mapping[str, str]) -> Settings:
             given[key] = text
         elif namespace == PROJECT:
             given[name] = _decoded(text)
-    encrypted = [path for path in _encrypted(given) if path[0] != "alarmSubscriptions" or path[-1] != "endpoint"]
+    encrypted = [
+        path
+        for path in _encrypted(given)
+        if path[0] in _names(Settings) and (path[0] != "alarmSubscriptions" or path[-1] != "endpoint")
+    ]
     problems += [
         f"{_path(*path)} is encrypted, which only an alarm's endpoint may be. {_command(stack, *path)}"
         for path in encrypted
@@ -117,6 +121,10 @@ def _decoded(text: str) -> Any:
         return text
 
 
+def _names(model: type[Settings | Subscription]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
 def _encrypted(value: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
     """Where placeholders stand."""
     if value == stack_file.PLACEHOLDER:
@@ -140,8 +148,7 @@ def _told(stack: str, detail: ErrorDetails, given: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{key} is not set. {_command(stack, *path)}"
     if detail["type"] == "extra_forbidden":
-        fields = Settings.model_fields if len(path) == 1 else Subscription.model_fields
-        known = ", ".join(sorted({field.alias or name for name, field in fields.items()} - {STACK_KEY}))
+        known = ", ".join(sorted(_names(Settings if len(path) == 1 else Subscription) - {STACK_KEY}))
         return f"{key} is no setting. Known: {known}. {_command(stack, *path, remove=True)}"
     value = given.get(top) if len(path) == 1 else detail["input"]
     may_be_secret = top == "alarmSubscriptions" and path[-1] != "protocol"

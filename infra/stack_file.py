@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Stands where a value is encrypted, which only Pulumi can read.
-PLACEHOLDER: Final = "placeholder"
+PLACEHOLDER: Final = "encrypted-by-pulumi"
 
 
 class SettingsError(ValueError):

@@ -13,6 +13,7 @@ from infra import settings
 from infra.fields import STACK_KEY
 from infra.rules import RULES
 from infra.settings import SettingsError
+from infra.stack_file import PLACEHOLDER
 from tests.infra import stack
 
 if TYPE_CHECKING:
@@ -349,8 +350,8 @@ def test_an_encrypted_endpoint_is_a_placeholder_without_pulumi(tmp_path: Path) -
 
     subscriptions = settings.from_file(file).alarm_subscriptions
     assert {name: told.endpoint for name, told in subscriptions.items()} == {
-        "page": "placeholder",
-        "call": "placeholder",
+        "page": PLACEHOLDER,
+        "call": PLACEHOLDER,
     }
 
 
@@ -369,6 +370,16 @@ def test_what_decides_about_resources_may_not_be_encrypted(tmp_path: Path, writt
     told = re.escape(f"{named} is encrypted, which only an alarm's endpoint may be")
     with pytest.raises(SettingsError, match=told):
         settings.from_file(file)
+
+
+def test_a_secret_that_is_no_setting_is_told_as_that_alone(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(ENCRYPTED + "  alarmSubscription: {secure: v1:cipher}\n")
+
+    with pytest.raises(SettingsError) as caught:
+        settings.from_file(file)
+    (_, problem) = str(caught.value).splitlines()
+    assert problem.startswith("  alarmSubscription is no setting. Known: ")
 
 
 @pytest.mark.parametrize("name", stack.STACKS)
