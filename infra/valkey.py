@@ -111,7 +111,7 @@ class Valkey(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=settings.protect_data,
-                # ElastiCache changes no group's mode in place. The new one has the same id, so the old one goes first.
+                # ElastiCache gives no group shards in one step. The new one has the same id, so the old one goes first.
                 replacement_trigger=settings.cluster_mode,
                 delete_before_replace=True,
             ),
