@@ -7,6 +7,7 @@ resources at a time; what it registers no more is deleted. Left out: aliases, im
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import json
 import pickle
@@ -339,35 +340,36 @@ def _struct(values: dict[str, Any]) -> Any:
     return made
 
 
-def _with_hashes(message: Any) -> Any:
-    """As the engine does it: beside every archive the hash of what is in it now."""
-    made = struct_pb2.Struct()
-    made.CopyFrom(message)
-    for value in made.fields.values():
+def _archives(message: Any) -> Iterator[tuple[str, Any]]:
+    """The properties of the message that are archives with their contents, and what is in them."""
+    for key, value in message.fields.items():
         fields = value.struct_value.fields
         if rpc._special_sig_key in fields and "assets" in fields:
-            digest = hashlib.sha256()
-            for _, asset in sorted(fields["assets"].struct_value.fields.items()):
-                digest.update(Path(asset.struct_value.fields["path"].string_value).read_bytes())
-            fields["hash"].string_value = digest.hexdigest()
+            yield key, fields
+
+
+def _with_hashes(message: Any) -> Any:
+    """As the engine does it: beside every archive the hash of what is in it now."""
+    made = copy.deepcopy(message)
+    for _, archive in _archives(made):
+        digest = hashlib.sha256()
+        for _, asset in sorted(archive["assets"].struct_value.fields.items()):
+            digest.update(Path(asset.struct_value.fields["path"].string_value).read_bytes())
+        archive["hash"].string_value = digest.hexdigest()
     return made
 
 
 def _elided(message: Any) -> Any:
     """As the engine sends a state, and both sides of a Diff: of an archive there is only the hash."""
-    made = struct_pb2.Struct()
-    made.CopyFrom(message)
-    for value in made.fields.values():
-        if rpc._special_sig_key in value.struct_value.fields:
-            value.struct_value.fields.pop("assets", None)
+    made = copy.deepcopy(message)
+    for _, archive in _archives(made):
+        del archive["assets"]
     return made
 
 
 def _restored(message: Any, inputs: Any) -> Any:
     """As the engine takes over what was read: the archives are those of the state."""
-    made = struct_pb2.Struct()
-    made.CopyFrom(message)
-    for key, value in inputs.fields.items():
-        if rpc._special_sig_key in value.struct_value.fields and "assets" in value.struct_value.fields:
-            made.fields[key].CopyFrom(value)
+    made = copy.deepcopy(message)
+    for key, _ in _archives(inputs):
+        made.fields[key].CopyFrom(inputs.fields[key])
     return made

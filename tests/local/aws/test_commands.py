@@ -229,7 +229,6 @@ def test_a_command_that_dies_leaves_nothing(machine: Machine) -> None:
 
 _STAYS_IN_A_COMMAND = """
 import pathlib, signal, sys
-from infra.stack_file import PLACEHOLDER
 from local import control
 with control.find(pathlib.Path(sys.argv[1])).command():
     print("in it", flush=True)
